@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,7 +24,7 @@ from exporter.interfaces.observations import Moment, Observation, Status, Via
 from exporter.ledger.accounts import AccountTerms
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sqlite import FILE_NAME, SqliteStore
-from exporter.ledger.store import AccountMarks, Batch
+from exporter.ledger.store import AccountMarks, Batch, HistoryKey, HistoryRow
 from exporter.ledger.totals import Buckets, LabelCaps
 from exporter.ledger.workflow import Workflow
 
@@ -117,11 +117,13 @@ def _remember(ledger: Ledger, now: Clocks) -> None:
     """Have what it takes remembered, as the exporter does."""
     history = History(now)
 
-    def keep() -> None:
+    def rows() -> Mapping[HistoryKey, HistoryRow | None]:
         history.digest([ACCOUNT])
-        ledger.add_history(history.take_pending)
+        return history.take_pending()
 
-    ledger.on_workflow_change, ledger.before_persisting = history.note, keep
+    ledger.on_workflow_change = history.note
+    ledger.before_persisting = lambda: history.digest([ACCOUNT])
+    ledger.set_history_source(rows)
 
 
 def _our_cost(

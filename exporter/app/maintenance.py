@@ -60,7 +60,7 @@ class Maintenance(Worker):
         self._expiry_seconds = expiry
         self._rests_since = now()
         self._expires_at = self._rests_since.monotonic + expiry
-        ledger.before_persisting = self._add_history
+        ledger.before_persisting = self._digest
         ledger.set_history_source(self._history_rows)
 
     def persist(self) -> float:
@@ -80,17 +80,19 @@ class Maintenance(Worker):
             self._rests_since = self._now()
         return PERSIST_SECONDS
 
-    def _add_history(self) -> None:
-        # Most rows are taken without the ledger's lock; few more come until the batch is taken.
-        rows = self._history_rows()
-        self._ledger.add_history(lambda: {**rows, **self._history_rows()})
+    def _digest(self) -> None:
+        """Make most rows without the ledger's lock; few more are made when the batch is taken.
 
-    def _history_rows(self) -> Mapping[HistoryKey, HistoryRow | None]:
+        No row leaves the history here: another thread might store newer ones before this one
+        reaches the ledger, and this one would then replace them by its older ones.
+        """
         try:
             self._history.digest(self._accounts())
-            return self._history.take_pending()
         except Exception as error:  # noqa: BLE001 - an error in the history must not end counting
             log.error(  # noqa: TRY400 - a traceback shows values as well
                 "recording the history failed", extra={"error": type(error).__name__}
             )
-            return {}
+
+    def _history_rows(self) -> Mapping[HistoryKey, HistoryRow | None]:
+        self._digest()
+        return self._history.take_pending()

@@ -1,6 +1,7 @@
 """Which workflows may become open, and how far the list is read again for those that may not."""
 
 import logging
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final
@@ -25,7 +26,7 @@ That costs many pages, so it must not happen each time a single workflow ends.""
 class Admission:
     """Turns workflows away if their account has no room, and has their rows read again later.
 
-    All methods are called under the ledger's lock.
+    All methods but `log_news` are called under the ledger's lock.
 
     Args:
         memory: has the open workflows, and the watermarks of the lists.
@@ -39,6 +40,8 @@ class Admission:
         # For each account that reached its limit of open workflows: how far the list was read
         # since. The stored watermark stays where it was at that moment.
         self._watermarks: dict[str, float] = {}
+        # Lines for the log: level, message, account, limit.
+        self._news: deque[tuple[int, str, str, int]] = deque()
 
     def change(self, account: str, limit: int) -> None:
         """Set how many workflows of this account may be open; those open now are kept."""
@@ -57,6 +60,18 @@ class Admission:
         """The limits of those accounts that have no room."""
         limits = {account: self.limit_of(account) for account in accounts}
         return {account: limit.limit for account, limit in limits.items() if limit.reached}
+
+    def log_news(self) -> None:
+        """Log what has changed since the last call.
+
+        Call it without the lock: a log that is read slowly must not stop what uses the ledger.
+        """
+        while self._news:
+            try:
+                level, message, account, limit = self._news.popleft()
+            except IndexError:
+                return  # another thread was faster
+            log.log(level, message, extra={"account": account, "limit": limit})
 
     # Workflows --------------------------------------------------------------------------------
 
@@ -95,10 +110,8 @@ class Admission:
         before = self.limit_of(account)
         self._limits[account] = replace(before, reached=True, beyond=before.beyond + 1)
         if not before.reached:
-            log.warning(
-                "limit of open workflows reached: more are tracked when there is room",
-                extra={"account": account, "limit": before.limit},
-            )
+            line = "limit of open workflows reached: more are tracked when there is room"
+            self._news.append((logging.WARNING, line, account, before.limit))
 
     # The list ---------------------------------------------------------------------------------
 
@@ -111,10 +124,8 @@ class Admission:
             # Workflows that were turned away in the meantime are among the rows that are now read
             # again.
             self._watermarks.pop(account, None)
-            log.info(
-                "room for open workflows again: reading the list back to where it stopped",
-                extra={"account": account, "limit": limit.limit},
-            )
+            line = "room for open workflows again: reading the list back to where it stopped"
+            self._news.append((logging.INFO, line, account, limit.limit))
         watermark = self._memory.marks(account).watermark
         meanwhile = self._watermarks.get(account)
         return watermark if meanwhile is None or watermark is None else max(meanwhile, watermark)

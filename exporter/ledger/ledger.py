@@ -344,7 +344,9 @@ class Ledger:
         None: never yet.
         """
         with self._lock:
-            return self._admission.list_watermark(account)
+            watermark = self._admission.list_watermark(account)
+        self._admission.log_news()
+        return watermark
 
     def advance_list_watermark(self, account: str, created_at: float) -> None:
         """Note that the list was read completely up to this creation time (Unix seconds)."""
@@ -475,21 +477,14 @@ class Ledger:
         self.before_persisting()
         self._writer.persist()
 
-    def add_history(self, take: Callable[[], Mapping[HistoryKey, HistoryRow | None]]) -> None:
-        """Store these rows of the history, and delete those that are None.
-
-        `take` is called under the lock, so that a later call never brings older rows.
-        """
-        with self._lock:
-            self._memory.add_history(take())
-
     def set_history_source(
         self, rows: Callable[[], Mapping[HistoryKey, HistoryRow | None]]
     ) -> None:
         """Store the latest rows of the history with each batch.
 
         Args:
-            rows: returns the rows since its last call; called under the lock, so it must not block.
+            rows: returns the rows since its last call, None for one to delete. It is called under
+                the lock, so that a later call never brings older rows; it must not block.
         """
         self._writer.history_rows = rows
 

@@ -217,13 +217,9 @@ class Memory:
         """All workflows with facts that are not counted yet."""
         return tuple(self._holding.values())
 
-    def created_after(self, account: str, created_at: float) -> int:
-        """How many of the account's workflows in memory were created after this (Unix seconds)."""
-        known = (*self._open.values(), *self._recently_closed.values())
-        return sum(
-            w.account == account and w.created_at is not None and w.created_at > created_at
-            for w in known
-        )
+    def open_or_recent(self) -> tuple[Workflow, ...]:
+        """The open workflows, and those that were closed lately."""
+        return (*self._open.values(), *self._recently_closed.values())
 
     def finished(self, account: str) -> dict[Status, int]:
         """How many outcomes of the account are counted or held, by documented final status."""

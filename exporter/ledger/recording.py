@@ -27,7 +27,7 @@ class Recorder:
         writer: looks workflows up that are not in memory.
         lock: protects the memory. Always acquired after the writer's `store_lock`.
         accounts: the terms of the accounts.
-        admission: is notified if a row could not be looked up.
+        admission: is notified if a row could not be looked up; the rules ask it for room.
         slices: labels that are derived from the tags and names of workflows.
         report: called under the lock with each change of a workflow, so it must not block.
     """
@@ -64,6 +64,19 @@ class Recorder:
         The result has no workflow if nothing is to be stored, or the store cannot be read. The rule
         is called under the lock.
         """
+        try:
+            return self._apply(key, at, rule, traits, seen)
+        finally:
+            self._admission.log_news()
+
+    def _apply(
+        self,
+        key: WorkflowKey,
+        at: Moment,
+        rule: Callable[[Workflow | None], Change],
+        traits: Traits | None,
+        seen: Observation | None,
+    ) -> Change:
         while True:
             with self._lock:
                 known = self._memory.find(key)

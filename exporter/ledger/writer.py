@@ -91,7 +91,11 @@ class LedgerWriter:
                 except StoreError as error:
                     self._note_failure(error)
         with self._lock:
-            return self._memory.created_after(account, created_at)
+            known = self._memory.open_or_recent()
+        return sum(
+            w.account == account and w.created_at is not None and w.created_at > created_at
+            for w in known
+        )
 
     def find_closed_within(self, seconds: float, key: WorkflowKey) -> Workflow | None:
         """A settled or dropped workflow, if the store can be read within this time."""

@@ -30,11 +30,11 @@ class Remembered:
         )
         self.history = History(self.now, self.ledger.restored_history)
         self.ledger.on_workflow_change = self.history.note
-        self.ledger.before_persisting = self._keep
+        self.ledger.set_history_source(self._rows)
 
-    def _keep(self) -> None:
+    def _rows(self) -> Mapping[HistoryKey, HistoryRow | None]:
         self.history.digest(["studio"])
-        self.ledger.add_history(self.history.take_pending)
+        return self.history.take_pending()
 
     def see(self, number: int, status: str, **more: object) -> None:
         self.now.pass_(1.0)
@@ -301,7 +301,7 @@ def test_what_is_learnt_while_another_keeps_is_kept_with_its_story() -> None:
         return history.take_pending()
 
     def learn() -> None:
-        ledger.add_history(rows)
+        history.digest()
         # Before the turn to use the store has come.
         ledger.observe(seen(1, "completed", now(), via="stream", started=2, completed=5))
 

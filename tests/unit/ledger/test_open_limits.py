@@ -1,5 +1,6 @@
 """How many workflows may be open, and what becomes of those beyond."""
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,29 @@ def test_it_is_told_once(now: Clocks, caplog: pytest.LogCaptureFixture) -> None:
     full(now)
     lines = [r for r in caplog.records if "limit of open workflows reached" in r.message]
     assert len(lines) == 1
+
+
+def test_it_is_told_without_the_lock_so_a_slow_log_stops_nothing_else(
+    now: Clocks, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = full(now)
+    locked: dict[str, bool] = {}
+
+    class Telling(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            locked[record.getMessage().partition(":")[0]] = ledger._lock.locked()
+
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(logging.getLogger("exporter.ledger.admission"), "handlers", [Telling()])
+    for number in range(20):
+        ledger.observe(ended(number, now()))
+    ledger.list_watermark("studio")
+    for number in range(50, 80):
+        ledger.observe(seen(number, "queued", now()))
+    assert locked == {
+        "room for open workflows again": False,
+        "limit of open workflows reached": False,
+    }
 
 
 def test_other_accounts_are_not_affected(now: Clocks) -> None:
