@@ -142,6 +142,8 @@ class TestSeenOver:
         # It is right again, or another one.
         right = replace(told, service_wall=END + 1)
         assert settled_by_when(right, slow_by=20) == END + 1
+        nearly = END - SAME_CLOCK_SECONDS
+        assert settled_by_when(replace(told, service_wall=nearly), slow_by=20) == nearly
         assert settled_by_when(told, slow_by=70) == END + 10
         untold = replace(told, completed_at=None)
         assert settled_by_when(untold, slow_by=20) == END - 40
@@ -178,9 +180,13 @@ class TestSeenOver:
         # It was known to be that slow when the end was seen.
         known = replace(unstamped, slow_by=80.0, settled_at=over + 80)
         assert not is_new_run(known, told, listed=True)
+        later = replace(told, service_wall=over + FIRST_STAMP_SECONDS + 1)
+        assert is_new_run(known, later, listed=True)
         # By our own monotonic clock, long after; also if what was known was forgotten.
         long_ago = replace(unstamped, last_seen=Moment(told.at.wall - 99, told.at.monotonic - 99))
         assert is_new_run(long_ago, told, listed=True)
+        just_now = Moment(told.at.wall, told.at.monotonic - FIRST_STAMP_SECONDS)
+        assert not is_new_run(replace(unstamped, last_seen=just_now), told, listed=True)
         # A lagging row of the time when it ran.
         start = over + 80 + SAME_CLOCK_SECONDS
         running = replace(row(start, None, updated=start, service=over + 3), status="running")
@@ -198,7 +204,9 @@ class TestSeenOver:
         assert note_settled(slow, row(START, END, updated=END, service=edge - 1)).settled_at == END
         # The clock may be right, and the end by a runner's clock that is fast.
         assert note_settled(slow, row(START, END, updated=END, service=edge)) == slow
-        # This is the row of a later edit.
+        # It may be written a moment after the end; what is written later shows an edit.
+        last = END + SAME_CLOCK_SECONDS
+        assert note_settled(slow, row(START, END, updated=last, service=edge)).settled_at == last
         edited = END + SAME_CLOCK_SECONDS + 1
         assert note_settled(slow, row(START, END, updated=edited, service=edge - 1)) == slow
 

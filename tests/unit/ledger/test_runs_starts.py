@@ -36,6 +36,9 @@ class TestAnEndThatIsNeverStamped:
         for start in (START, START + 20, None):
             assert not is_new(settled(), replace(self.LATER, started_at=start))
 
+    def test_it_may_follow_the_end_that_this_way_has_shown_before_that_end_was_seen(self) -> None:
+        assert is_new(settled(), replace(self.LATER, started_at=END + 0.5))
+
     def test_a_start_may_be_stamped_after_what_never_ran(self) -> None:
         assert not is_new(replace(settled(), started_at=None), self.LATER)
 
@@ -211,10 +214,11 @@ class TestAnIdleStamp:
             row(START, END, updated=END),
             row(START, END, updated=T0 + 50),
             row(T0 + 1, T0 + 2, updated=T0 + 1),
+            row(T0 + 2, T0 + 1 + CLOCK_SLACK_SECONDS, updated=T0 + 1),
             row(None, None, updated=T0 + 1, status="invalid"),
             row(START, END),
         ],
-        ids=["changed", "edited", "at once", "unstamped", "none"],
+        ids=["changed", "edited", "at once", "soon", "unstamped", "none"],
     )
     def test_any_other_stays(self, told: Observation) -> None:
         assert without_idle_stamp(told) == told
