@@ -437,3 +437,9 @@ class TestTheEnd:
         empty = Reach(ended_with="z")
         empty.read(PageToRead(1), shown(total=0))
         assert empty.ends_with == "z"
+
+    def test_that_its_total_was_wrong_once_is_not_forgotten(self) -> None:
+        reach = after(100, 50)
+        assert reach.contradicted
+        reach.read(PageToRead(2), shown(total=50))
+        assert reach.contradicted
