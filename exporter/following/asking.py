@@ -51,7 +51,8 @@ class Asking:
     ) -> bool:
         """Send the request, and pass the answer on as observations.
 
-        Return whether there was an answer. A refusal of this id is judged by the rule for all
+        Return whether there was a complete answer: not if a stream had to be broken off, because it
+        may be a lagging replica's. A refusal of this id is judged by the rule for all
         refusals, and may drop it.
 
         Args:
@@ -142,7 +143,7 @@ class Asking:
         wanted: Callable[[], bool],
         until: float | None,
     ) -> bool:
-        """Read until the answer is no longer wanted; return whether there was one."""
+        """Read until the answer is no longer wanted; return whether there was a complete one."""
         began = self._now().monotonic
         reading = StreamReading(self._access, self._telemetry, workflow_id, self._now)
         told, was_broken_off = False, True
@@ -163,7 +164,7 @@ class Asking:
                 stopped=was_broken_off,
             )
             self._telemetry.stream_ended(self.account, reason_of(life), workflow_id, life.seconds)
-        return reading.updates > 0
+        return reading.updates > 0 and not was_broken_off
 
     async def _read_on(
         self, stream: LiveStream, reading: StreamReading, wanted: Callable[[], bool]

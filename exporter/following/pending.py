@@ -2,8 +2,9 @@
 
 A failure that only the list has shown lacks its cause, and an end without its stamps a duration.
 A cause is asked for by a stream first, whose first snapshot is small, and then by the two ways in
-turn: what cannot be read once is most likely never readable by the same way. Only
-`GET /v1/workflow/{id}` gives a duration, because it has all stamps.
+turn: what cannot be read once is most likely never readable by the same way. If the service answers
+without the cause, it may show it later: the waits are longer then, and workflows that it has not
+answered about go first. Only `GET /v1/workflow/{id}` gives a duration, because it has all stamps.
 
 Times are seconds of one monotonic clock.
 """
@@ -14,7 +15,7 @@ from math import inf
 from typing import Final
 
 from exporter.following.asking import Way
-from exporter.retrying import CAUSES, DURATIONS
+from exporter.retrying import CAUSES, DURATIONS, LEFT_OUT
 
 FIRST_SECONDS: Final = 10.0
 """Seconds for which a duration is pending before it is asked for: the list may show the stamps
@@ -54,11 +55,17 @@ class PendingOrder:
             self._pending[workflow_id] = pending
 
     def next_due(self, busy: Collection[str], now: float) -> tuple[str, Way] | None:
-        """Which workflow to ask for now, and how; None: none. Not one of the `busy`."""
-        for workflow_id, pending in self._pending.items():
-            if pending.not_before <= now and workflow_id not in busy:
-                return workflow_id, _way(pending)
-        return None
+        """Which workflow to ask for now, and how; None: none. Not one of the `busy`.
+
+        The one with the fewest answers; of these the most urgent.
+        """
+        due = (
+            (workflow_id, pending)
+            for workflow_id, pending in self._pending.items()
+            if pending.not_before <= now and workflow_id not in busy
+        )
+        chosen = min(due, key=lambda each: each[1].answers, default=None)
+        return None if chosen is None else (chosen[0], _way(chosen[1]))
 
     def asked(
         self,
@@ -74,7 +81,8 @@ class PendingOrder:
         Args:
             workflow_id: the workflow that was asked for.
             now: when it ended.
-            answered: whether the service gave an answer about this workflow.
+            answered: whether the service gave an answer about this workflow, without what is
+                pending.
             jitter: a random number from 0 to 1.
             at_least: seconds that the service asked us to wait.
         """
@@ -84,7 +92,10 @@ class PendingOrder:
         pending.tries += 1
         pending.answers += answered
         policy = CAUSES if pending.cause else DURATIONS
-        pending.not_before = now + policy.wait(pending.tries, jitter, at_least)
+        wait = policy.wait(pending.tries, jitter, at_least)
+        if pending.cause and answered:
+            wait = max(wait, LEFT_OUT.wait(pending.answers, jitter))
+        pending.not_before = now + wait
         if not pending.cause and pending.answers >= DURATION_ANSWERS:
             pending.not_before = inf
 

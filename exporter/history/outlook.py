@@ -84,7 +84,9 @@ def _for_pending(workflow: Workflow, monotonic: float) -> Step:
     if workflow.pending_since is None:
         return Step(GIVEN_UP)
     text = DURATION if workflow.cause_pending_since is None else CAUSE
-    return Step(text, max(0.0, workflow.ask_from - monotonic))
+    seconds = workflow.ask_from - monotonic
+    # Later, the answers so far and the request budget decide.
+    return Step(text, seconds if seconds > 0 else None)
 
 
 def _at(text: str, when: float, now: Moment) -> Step:

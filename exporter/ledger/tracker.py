@@ -69,10 +69,14 @@ outcome waits for the stamps of its run before its duration is left out."""
 
 SECOND_TELLING_SECONDS: Final = 10.0
 """Seconds. If the last snapshot lacks a cause or a stamp, it is asked for after this time: it may
-be available a moment later, or from another endpoint. If the full answer about the single workflow
-has no cause, there is none."""
+be available a moment later, or from another endpoint."""
 
-LAST_TELLING_SECONDS: Final = 30.0
+ABSENT_SECONDS: Final = 240.0
+"""Seconds. The service may show a cause minutes after the end. If the full answer about the single
+workflow has none after this time, there is none. `LEFT_OUT` in `exporter/retrying.py` decides when
+it is asked for until then."""
+
+ABSENT_IN_STREAM_SECONDS: Final = 600.0
 """Seconds. After this time a stream without a cause is believed too: if other requests fail, the
 full answer about the single workflow may take hours."""
 
@@ -292,7 +296,7 @@ def _is_cause_known(seen: Observation, since: Moment) -> bool:
         return True
     if seen.cause_unreadable:
         return False  # there is a cause, and the other endpoint may show it
-    enough = SECOND_TELLING_SECONDS if seen.via == "detail" else LAST_TELLING_SECONDS
+    enough = ABSENT_SECONDS if seen.via == "detail" else ABSENT_IN_STREAM_SECONDS
     return seen.at.monotonic - since.monotonic >= enough
 
 

@@ -170,3 +170,34 @@ def test_each_run_of_a_workflow_counts_once(
     facts, _ = run(first + [shifted(o) for o in second], replace(RULES, listed=False))
     ends = [f.status.value for f in facts if isinstance(f, Finished)]
     assert ends == [first[-1].status, second[-1].status]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["stream", "detail", "listing"]), st.floats(0, 239)), max_size=12
+    ),
+    st.sampled_from(["stream", "detail"]),
+    st.integers(0, 3600),
+)
+def test_a_cause_is_taken_whenever_it_is_first_shown_before_an_absence_is_believed(
+    left_out: list[tuple[Via, float]], shown_by: Via, shown_after: int
+) -> None:
+    end = Observation(
+        account="studio",
+        workflow_id="w1",
+        via="listing",
+        at=Moment(T0 + 100, 100.0),
+        status="failed",
+        created_at=T0 + 1,
+        started_at=T0 + 50,
+        completed_at=T0 + 99,
+    )
+
+    def later(via: Via, seconds: float) -> Observation:
+        return replace(end, via=via, at=Moment(T0 + 100 + seconds, 100.0 + seconds))
+
+    answers = [later(*each) for each in sorted(left_out, key=lambda each: each[1])]
+    told = replace(later(shown_by, 240.0 + shown_after), cause=CAUSE)
+    facts, states = run([end, *answers, told, told])
+    assert [f for f in facts if isinstance(f, Failed)] == [Failed("KSampler", "ValueError")]
+    assert states[-1].cause_pending_since is None

@@ -392,6 +392,12 @@ LISTED = Plan(listed=True, lookback=3600, next_pass=2003.0)
             "ask for its cause",
             10.0,
         ),
+        (
+            replace(OPEN, phase="settled", cause_pending_since=NOW, ask_from=1990.0),
+            LISTED,
+            "ask for its cause",
+            None,
+        ),
     ],
 )
 def test_what_comes_next(workflow: Workflow, plan: Plan, text: str, seconds: float | None) -> None:

@@ -10,7 +10,7 @@ from exporter.app.maintenance import EXPIRY_SECONDS
 from exporter.following.tempo import Tempo
 from exporter.interfaces.observations import Observation
 from exporter.ledger.ledger import Ledger
-from tests.integration.following.exporting import LISTED, Bench, Exporter, Metrics, hurried
+from tests.integration.following.exporting import LISTED, QUIET, Bench, Exporter, Metrics, hurried
 from tests.integration.following.standin import CAUSE, Reply, StandIn, page, refusal
 
 EVENTS = "text/event-stream"
@@ -149,6 +149,52 @@ def test_what_neither_way_can_tell_costs_eight_requests_and_is_unknown(
         lambda m: m.total("workflow_failures_total", node_type="unknown") == 1, seconds=30
     )
     assert 4 <= service.asked["subscribe", struck] + service.asked["get", struck] <= 8
+
+
+HASTE = 20.0
+
+
+@pytest.mark.parametrize("max_streams", [1, 10])
+def test_a_cause_that_every_place_shows_only_later_is_asked_for_again(
+    bench: Bench, max_streams: int
+) -> None:
+    late = "traits: {causes: [{form: untold, places: [subscribe, get], for: 30s}]}"
+    simulator = bench.simulate(f"{QUIET}\n{late}", speed=HASTE)
+    stays = simulator.create(scripted=True)
+    account = bench.account(simulator, workflows=[stays], max_streams=max_streams, **LISTED)
+    exporter = bench.export(account, now=hurried(HASTE))
+    exporter.until(lambda m: m("streams", account="studio") == 1)
+    exporter.until_listed()
+    before = simulator.truth().requests
+    failed = [simulator.create(scripted=True) for _ in range(6)]
+    if max_streams > 1:
+        exporter.until(lambda m: m("streams", account="studio") == 7)
+        before = simulator.truth().requests
+    for workflow in failed:
+        simulator.workflow(workflow).advance("failed", cause=CAUSE)
+    exporter.until(lambda m: causes(m, 6))
+    after = simulator.truth().requests
+    asked = [after.get(kind, 0) - before.get(kind, 0) for kind in ("subscribe", "get")]
+    # At most one of each kind left it out, and then a stream showed it.
+    assert asked[0] <= 12
+    assert asked[1] <= 6
+
+
+def test_a_cause_that_never_comes_takes_at_most_four_requests(bench: Bench) -> None:
+    never = "traits: {causes: [{form: untold, places: [subscribe, get]}]}"
+    simulator = bench.simulate(f"{QUIET}\n{never}", speed=HASTE)
+    stays = simulator.create(scripted=True)
+    account = bench.account(simulator, workflows=[stays], max_streams=1, **LISTED)
+    exporter = bench.export(account, now=hurried(10 * HASTE))
+    exporter.until(lambda m: m("streams", account="studio") == 1)
+    exporter.until_listed()
+    for _ in range(6):
+        simulator.workflow(simulator.create(scripted=True)).advance("failed", cause=CAUSE)
+    exporter.until(lambda m: m.total("workflow_failures_total", node_type="unknown") == 6)
+    requests = simulator.truth().requests
+    # If the machine is slow, less than all: an absence is believed by its time.
+    assert requests["subscribe"] - 1 <= 12
+    assert requests["get"] <= 12
 
 
 def test_a_stale_stream_of_a_followed_workflow_does_not_keep_its_cause(

@@ -113,7 +113,7 @@ def test_a_few_at_a_time_and_the_longest_waiting_first(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [True, False, UnusableError("", code="200"), ServerFaultError("", code="404"), ValueError()],
+    [False, UnusableError("", code="200"), ServerFaultError("", code="404"), ValueError()],
 )
 def test_what_is_still_owed_is_asked_for_by_the_other_way_later(
     bench: Bench, answer: object
@@ -126,6 +126,21 @@ def test_what_is_still_owed_is_asked_for_by_the_other_way_later(
     assert bench.asking.asked.empty()
     bench.at(2.0)
     assert bench.asked() == ("a", "detail")
+
+
+def test_a_cause_that_was_left_out_holds_no_place_while_it_waits(bench: Bench) -> None:
+    bench.register.pending = {str(number): True for number in range(CAUSES_AT_ONCE)}
+    bench.at(0.0)
+    for _ in range(CAUSES_AT_ONCE):
+        bench.asked()
+    for number in range(CAUSES_AT_ONCE):
+        bench.answer(str(number), answer=True)
+    bench.register.pending["later"] = True
+    bench.at(9.9)
+    assert bench.asked() == ("later", "stream")
+    assert bench.asking.asked.empty()
+    bench.at(10.0)
+    assert {bench.asked()[1] for _ in range(CAUSES_AT_ONCE - 1)} == {"detail"}
 
 
 def test_a_wait_that_the_service_asks_for_is_kept(bench: Bench) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.following.pending import PendingOrder
+from exporter.ledger.tracker import ABSENT_SECONDS
 
 CAUSE, DURATION = True, False
 
@@ -33,9 +34,28 @@ def noted(*wanted: tuple[str, bool]) -> PendingOrder:
 
 
 def test_a_cause_is_asked_for_by_the_two_ways_in_turn() -> None:
-    asked = tries(noted(("a", CAUSE)), 3600.0)
+    asked = tries(noted(("a", CAUSE)), 3600.0, answered=False)
     assert [way for _, way in asked] == ["stream", "detail"] * 4
     assert [at for at, _ in asked] == [0.0, 2.0, 7.0, 17.0, 77.0, 197.0, 1097.0, 2597.0]
+
+
+def test_a_cause_that_answers_leave_out_is_asked_for_after_growing_waits() -> None:
+    asked = tries(noted(("a", CAUSE)), 3600.0)
+    assert asked[:4] == [(0.0, "stream"), (10.0, "detail"), (60.0, "stream"), (300.0, "detail")]
+    # The fourth answer is believed. If it was unreadable, the tries go on.
+    assert asked[3][0] >= ABSENT_SECONDS > asked[2][0]
+    assert len(asked) <= 8
+
+
+def test_those_that_wait_for_their_next_try_hold_back_nobody() -> None:
+    order = noted(("old", CAUSE), ("older", DURATION), ("new", CAUSE))
+    assert order.next_due((), 0.0) == ("old", "stream")
+    order.asked("old", 0.0, answered=True, jitter=0.0)
+    assert order.next_due((), 0.0) == ("new", "stream")
+    # Due again, it goes after those that nobody has answered about.
+    assert order.next_due((), 10.0) == ("older", "detail")
+    assert order.next_due({"older"}, 10.0) == ("new", "stream")
+    assert order.next_due({"older", "new"}, 10.0) == ("old", "detail")
 
 
 def test_after_an_outage_of_hours_a_cause_is_still_asked_for() -> None:
@@ -44,15 +64,15 @@ def test_after_an_outage_of_hours_a_cause_is_still_asked_for() -> None:
     assert asked[-1] > 10 * 3600.0 - 1500.0
 
 
-@given(jitters=st.lists(st.floats(0, 1), min_size=30, max_size=30))
-def test_a_cause_costs_at_most_eight_requests_in_any_hour(jitters: list[float]) -> None:
+@given(tried=st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=30, max_size=30))
+def test_a_cause_costs_at_most_eight_requests_in_any_hour(tried: list[tuple[float, bool]]) -> None:
     order = noted(("a", CAUSE))
     now, asked = 0.0, []
-    for jitter in jitters:
+    for jitter, answered in tried:
         while order.next_due((), now) is None:
             now += 1.0
         asked.append(now)
-        order.asked("a", now, answered=False, jitter=jitter)
+        order.asked("a", now, answered=answered, jitter=jitter)
     assert all(later - sooner >= 3600.0 for sooner, later in zip(asked, asked[8:], strict=False))
 
 

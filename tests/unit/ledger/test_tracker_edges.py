@@ -23,8 +23,9 @@ from exporter.ledger.facts import (
 )
 from exporter.ledger.runs import STALE_SECONDS
 from exporter.ledger.tracker import (
+    ABSENT_IN_STREAM_SECONDS,
+    ABSENT_SECONDS,
     ABSURD_SECONDS,
-    LAST_TELLING_SECONDS,
     SECOND_TELLING_SECONDS,
     START_UNCERTAINTY_SECONDS,
 )
@@ -290,7 +291,7 @@ class TestWhatAnEndStillOwes:
 
     @pytest.mark.parametrize(
         ("via", "patience"),
-        [("detail", SECOND_TELLING_SECONDS), ("stream", LAST_TELLING_SECONDS)],
+        [("detail", ABSENT_SECONDS), ("stream", ABSENT_IN_STREAM_SECONDS)],
     )
     def test_an_absent_cause_is_believed_after_its_time(self, via: Via, patience: float) -> None:
         track = Track()
