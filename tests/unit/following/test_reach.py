@@ -254,6 +254,11 @@ class TestAPageThatContinues:
         reach.read(PageToRead(2, len(ids)), shown(*ids))
         assert reach.end == 2 * len(ids)
 
+    def test_a_new_row_above_them_does_not_matter(self) -> None:
+        reach = after(100)
+        assert reach.read(PageToRead(2, 4), shown("x", "n10", "n11", "n12"))
+        assert reach.end == 8 + 87
+
     def test_nor_do_rows_from_above_a_page_that_repeated_none(self) -> None:
         reach = after(100)
         assert reach.read(PageToRead(2), listed(100, 200))
@@ -341,6 +346,13 @@ class TestPagesOfAnotherSize:
             assert reach.next_page(most, 0).first >= 11
         # Pages above it may hold more.
         assert reach.page(0, 10) == PageToRead(1, 10)
+
+    def test_the_next_page_may_begin_directly_below_it(self) -> None:
+        reach = after(10, size=10)
+        assert reach.read(PageToRead(11, 1), shown(unreadable=1))
+        assert reach.read(PageToRead(12, 1), shown("n11"))
+        # It repeats one row, and ten of its rows are new: half of what may be asked for.
+        assert reach.next_page(20, 0) == PageToRead(2, 11)
 
     def test_two_of_them_are(self) -> None:
         reach = after(10, size=10)
@@ -443,3 +455,26 @@ class TestTheEnd:
         assert reach.contradicted
         reach.read(PageToRead(2), shown(total=50))
         assert reach.contradicted
+
+
+class TestATotalOfThePage:
+    """It counts as many rows as the page has, although more have been read."""
+
+    def test_below_the_first_page_it_tells_nothing_of_the_list(self) -> None:
+        reach = after(30)
+        page = PageToRead(2, 30)
+        assert reach.understood(page, listed(30, 60, 30), 0.0).total is None
+        assert reach.contradicted
+        # That is known from then on, and stays contradicted.
+        assert reach.understood(PageToRead(3, 30), listed(60, 90, 30), 0.0).total is None
+        assert reach.contradicted
+
+    def test_nor_does_it_where_the_list_goes_on_below_the_end_that_it_told(self) -> None:
+        reach = after(30, 30)
+        assert reach.understood(PageToRead(2, 30), listed(30, 50, 50), 0.0).total is None
+        assert reach.contradicted
+
+    def test_on_the_first_page_rows_may_have_been_deleted(self) -> None:
+        reach = after(30)
+        assert reach.understood(PageToRead(1, 30), listed(0, 20, 20), 0.0).total == 20
+        assert not reach.contradicted
