@@ -59,6 +59,9 @@ class TestWhichPage:
         assert page_from(9, 10, floor=8) == PageToRead(2, 9)
         assert page_from(11, 10, floor=11) == PageToRead(12, 1)
 
+    def test_such_a_row_below_the_rank_leaves_a_page_of_one_row(self) -> None:
+        assert page_from(5, 10, floor=7) == PageToRead(6, 1)
+
     def test_the_largest_that_begins_at_a_rank(self) -> None:
         assert page_at(100, 100) == PageToRead(2, 100)
         assert page_at(90, 100) == PageToRead(2, 90)
@@ -188,6 +191,16 @@ class TestAPageThatDoesNotContinue:
         assert page.first < reach.end
         assert not reach.read(page, listed(page.first + 20, page.end + 20))
 
+    def test_nor_if_more_were_added_than_expected(self) -> None:
+        reach = after(100)
+        assert reach.next_page(PER_PAGE, 1) == PageToRead(2)
+        assert not reach.read(PageToRead(2), listed(110, 210))
+        assert not reach.steady
+
+    def test_a_page_repeats_a_row_only_if_half_of_its_rows_are_new(self) -> None:
+        assert after(9, size=9).next_page(3, 0) == PageToRead(5, 2)
+        assert after(3, size=3).next_page(4, 0) == PageToRead(2, 3)
+
     def test_where_the_total_stays_rows_that_are_not_repeated_were_only_deleted_below(self) -> None:
         reach = after(100, 300)
         assert reach.read(PageToRead(2), listed(100, 200, 300))
@@ -226,6 +239,11 @@ class TestAPageThatContinues:
         assert reach.read(PageToRead(2, 95), listed(90, 140, 145))
         assert (reach.end, reach.pushed, reach.at_end) == (145, 5, True)
 
+    def test_so_does_one_of_as_many_rows_as_the_largest_page(self) -> None:
+        reach = after(50, size=50)
+        assert reach.read(PageToRead(2, 50), listed(45, 75))
+        assert (reach.end, reach.pushed) == (80, 5)
+
     def test_otherwise_it_may_begin_elsewhere_and_only_its_rows_count(self) -> None:
         reach = after(100, 300)
         assert reach.read(PageToRead(2, 95), listed(90, 140, 300))
@@ -233,6 +251,11 @@ class TestAPageThatContinues:
         reach = after(100, 300)
         assert reach.read(PageToRead(2, 95), listed(90, 140, 303))
         assert (reach.end, reach.pushed) == (143, None)
+
+    def test_where_all_of_them_were_deleted_only_the_new_rows_are_left(self) -> None:
+        reach = after(10, 300)
+        assert reach.read(PageToRead(2, 9), listed(5, 12, 290))
+        assert reach.end == 2
 
     def test_so_it_is_if_more_were_asked_for_than_ever_came(self) -> None:
         reach = after(50, size=50)
@@ -338,6 +361,17 @@ class TestPagesOfAnotherSize:
         assert after(50, size=50).certain_page(100, PER_PAGE) == PageToRead(3, 50)
         assert after(50, size=50).certain_page(100, 20) == PageToRead(6, 20)
 
+    def test_nor_does_a_look_below_the_last_page_that_is_shown_again(self) -> None:
+        reach = after(10, 1000, size=10)
+        for end in range(20, 140, 10):
+            assert reach.read(PageToRead(end // 10, 10), listed(end - 10, end, 1000))
+        rows = 2
+        for _ in range(6):
+            page = reach.next_page(10 if rows == 2 else PER_PAGE, 0)
+            assert page.size <= 10
+            assert reach.read(page, listed(130 - rows, 130, 1000))
+            rows = reach.next_page(PER_PAGE, 0).size
+
     def test_a_row_that_cannot_be_read_is_not_asked_for_again(self) -> None:
         reach = after(10, size=10)
         assert reach.read(PageToRead(11, 1), shown(unreadable=1))
@@ -409,14 +443,30 @@ class TestTheEnd:
         assert reach.read(PageToRead(2, 95), listed(95, 100))
         assert not reach.at_end
 
+    @pytest.mark.parametrize(
+        ("rows", "size", "page", "ends"),
+        [
+            (50, 50, PageToRead(2, 50), True),
+            (30, 100, PageToRead(2, 20), True),
+            (1, 1, PageToRead(1, 2), False),
+        ],
+        ids=["as many", "of unknown size", "more than ever came"],
+    )
+    def test_not_if_more_rows_were_asked_for_than_a_page_ever_had(
+        self, rows: int, size: int, page: PageToRead, *, ends: bool
+    ) -> None:
+        reach = after(rows, size=size, is_repeated=True)
+        assert reach.read(page, listed(max(0, rows - 10), rows))
+        assert reach.at_end == ends
+
+    def test_then_a_larger_total_that_is_not_trusted_was_wrong(self) -> None:
+        reach = after(100, trusts_total=False, is_repeated=True)
+        assert reach.read(PageToRead(2, 95), listed(95, 100, 200))
+        assert (reach.at_end, reach.agreed, reach.contradicted) == (True, False, True)
+
     def test_not_if_the_total_tells_of_more(self) -> None:
         reach = after(100, 200, is_repeated=True)
         assert reach.read(PageToRead(2, 95), listed(95, 100, 200))
-        assert not reach.at_end
-
-    def test_nor_if_more_rows_were_asked_for_than_ever_came(self) -> None:
-        reach = after(50, size=50, is_repeated=True)
-        assert reach.read(PageToRead(1, 60), listed(0, 50))
         assert not reach.at_end
 
     def test_what_is_below_a_short_page_of_known_rows_is_asked_for_next(self) -> None:
@@ -424,6 +474,11 @@ class TestTheEnd:
         assert reach.read(PageToRead(2, 95), listed(95, 100))
         assert reach.next_page(PER_PAGE, 0) == PageToRead(21, 5)
         assert reach.next_page(3, 0) == PageToRead(51, 2)
+
+    def test_a_full_page_of_known_rows_is_followed_by_one_that_repeats_a_row(self) -> None:
+        reach = after(100)
+        assert reach.read(PageToRead(2), listed(0, 100))
+        assert reach.next_page(PER_PAGE, 0).first < reach.end
 
     def test_a_service_that_shows_its_last_page_for_ever_ends_there(self) -> None:
         reach = after(100)
@@ -450,11 +505,40 @@ class TestTheEnd:
         empty.read(PageToRead(1), shown(total=0))
         assert empty.ends_with == "z"
 
-    def test_that_its_total_was_wrong_once_is_not_forgotten(self) -> None:
-        reach = after(100, 50)
+    @pytest.mark.parametrize(
+        "pages",
+        [
+            [(PageToRead(2), shown(total=50))],
+            [(PageToRead(2, 95), listed(95, 190, 190))],
+            [(PageToRead(2), shown(total=50)), (PageToRead(2, 99), listed(99, 100, 100))],
+        ],
+        ids=["empty", "right", "the last row"],
+    )
+    def test_that_its_total_was_wrong_once_is_not_forgotten(
+        self, pages: list[tuple[PageToRead, WorkflowPage]]
+    ) -> None:
+        reach = after(100, 50, trusts_total=False)
         assert reach.contradicted
-        reach.read(PageToRead(2), shown(total=50))
+        for page, rows in pages:
+            reach.read(page, rows)
         assert reach.contradicted
+
+    def test_a_page_that_is_not_the_whole_list_shown_again_contradicts_a_smaller_total(
+        self,
+    ) -> None:
+        reach = after(100)
+        assert reach.read(PageToRead(2, 95), listed(95, 100, 50))
+        assert reach.contradicted
+        reach = after(100)
+        assert reach.read(PageToRead(2), listed(100, 130, 30))
+        assert reach.contradicted
+
+    def test_its_last_page_ends_it_where_its_total_tells_of_no_more(self) -> None:
+        reach = after(100, 400)
+        for number in range(2, 2 + TAIL_READS):
+            assert not reach.at_end
+            reach.read(PageToRead(number), listed(0, 100, 400))
+        assert (reach.at_end, reach.doubtful) == (True, False)
 
 
 class TestATotalOfThePage:
