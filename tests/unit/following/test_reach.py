@@ -158,6 +158,9 @@ class TestAPageThatDoesNotContinue:
         reach = after(100, 200)
         assert not reach.read(PageToRead(2), listed(0, 100, 300, name="new"))
         assert (reach.end, reach.steady) == (200, True)
+        reach = after(10, 20, size=10)
+        assert not reach.read(PageToRead(11, 1), shown("new", total=21))
+        assert (reach.end, reach.steady) == (11, True)
 
     def test_one_fewer_cannot_fill_it(self) -> None:
         reach = after(100, 200)
@@ -175,6 +178,11 @@ class TestAPageThatDoesNotContinue:
         assert (reach.end, reach.steady) == (50, True)
         # So many are asked for from now on.
         assert reach.next_page(PER_PAGE, 0).size <= 30
+
+    def test_a_short_one_of_a_known_size_is_at_its_place(self) -> None:
+        reach = after(100)
+        assert not reach.read(PageToRead(3, 50), listed(200, 230))
+        assert not reach.steady
 
     def test_a_full_one_that_was_asked_for_more_than_before_is_at_its_place(self) -> None:
         reach = after(50, size=50)

@@ -46,6 +46,7 @@ class TestPagesOfAnotherSize:
     def test_a_small_size_is_asked_for_as_it_is(self) -> None:
         reach = after(60, size=50)
         assert reach.next_page(PER_PAGE, 0) == PageToRead(2, 60, 60)
+        assert reach.placed(PageToRead(2, 60, 60), 60).stride == 60
 
     def test_a_service_that_returns_fewer_is_asked_for_so_many_and_later_for_more(self) -> None:
         reach = after(30)
