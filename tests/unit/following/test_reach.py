@@ -181,7 +181,7 @@ class TestAPageThatDoesNotContinue:
 
     def test_a_short_one_of_a_known_size_is_at_its_place(self) -> None:
         reach = after(100)
-        assert not reach.read(PageToRead(3, 50), listed(200, 230))
+        assert not reach.read(PageToRead(4, 50), listed(200, 230))
         assert not reach.steady
 
     def test_a_full_one_that_was_asked_for_more_than_before_is_at_its_place(self) -> None:
