@@ -16,6 +16,7 @@ from exporter.following.listing_pass import (
     PassBefore,
     page_from,
 )
+from exporter.following.paging import TAIL_READS
 from tests.unit.following.served_list import ServedList
 from tests.unit.following.test_listing_pass import NOW, Entry, ServiceList, a_pass, read, wanted
 
@@ -113,8 +114,35 @@ class TestWhereASearchGoes:
         assert not listing.complete
         assert listing.next_page(0.0).first < 10_000
 
+    def test_after_such_a_page_a_search_still_goes_deeper_page_by_page(self) -> None:
+        service = ServiceList.of(6000)
+        stamps = [entry.created_at for entry in service.entries]
+        for entry in service.entries[150:350]:
+            entry.created_at = None
+
+        def stamp(number: int) -> None:
+            if number > 1:
+                for entry, created in zip(service.entries, stamps, strict=True):
+                    entry.created_at = created
+
+        listing = a_pass(wanted=[("gone", NOW - 150.5), *wanted(5000)], rank=200)
+        reading = read(listing, service, stamp)
+        assert len(reading.pages) > MOST_STEPS
+        assert "n5000" in reading.seen
+        assert listing.missing == ["gone"]
+
 
 class TestWhatASearchCosts:
+    def test_one_that_is_older_than_the_list_is_missing_where_the_list_ends(self) -> None:
+        listing = a_pass(watermark=None, wanted=wanted(5000))
+        for _ in range(1 + TAIL_READS):
+            assert not listing.complete
+            # The service shows its last page again and again.
+            page = listing.next_page(0.0)
+            listing.read(PageToRead(page.number), shown(aged(range(100)), None), 0.0)
+        assert listing.complete
+        assert listing.missing == ["n5000"]
+
     def test_one_that_is_gone_from_its_page_is_missing_at_once(self) -> None:
         service = ServiceList.of(1000)
         service.delete("n500")
