@@ -133,6 +133,20 @@ class TestWhereASearchGoes:
 
 
 class TestWhatASearchCosts:
+    @pytest.mark.parametrize(
+        ("rows", "total", "is_last"),
+        [(100, None, False), (99, None, True), (50, 250, True), (50, 251, False)],
+        ids=["full", "short", "short at the end", "short above the end"],
+    )
+    def test_one_that_is_older_than_the_last_page_is_missing(
+        self, rows: int, total: int | None, *, is_last: bool
+    ) -> None:
+        listing = after_the_top(a_pass(wanted=wanted(5000), rank=200), total=total)
+        assert listing.next_page(0.0) == PageToRead(3)
+        listing.read(PageToRead(3), shown(aged(range(200, 200 + rows)), total), 0.0)
+        assert listing.complete == is_last
+        assert listing.missing == ["n5000"] * is_last
+
     def test_one_that_is_older_than_the_list_is_missing_where_the_list_ends(self) -> None:
         listing = a_pass(watermark=None, wanted=wanted(5000))
         for _ in range(1 + TAIL_READS):
