@@ -8,7 +8,7 @@ from math import inf
 from typing import Final
 
 from exporter.comfycontrol import WorkflowPage
-from exporter.following.list_stamps import created_at_the_latest
+from exporter.following.list_stamps import DISORDER_SECONDS, created_at_the_latest
 from exporter.retrying import FIRST_PAGE
 
 AGAIN_SECONDS: Final = FIRST_PAGE.waits[-1]
@@ -36,6 +36,8 @@ class PageNumbers:
         self._alike: frozenset[str] = frozenset()
         self._was_part = False
         self._times_alike = 0
+        # How often in a row the two pages did not show which of them has the newer rows.
+        self._times_unclear = 0
         self._settled_at = -inf
 
     def is_doubtful(
@@ -95,6 +97,11 @@ class PageNumbers:
             self._alike = _ids(shown)
         self._was_part = shown is not None and _is_part(shown)
         self._times_alike = self._times_alike + 1 if self._alike else 0
+        is_unclear = not is_first and above is not None and _may_stand_above(above, shown)
+        self._times_unclear = self._times_unclear + 1 if is_unclear else 0
+        if is_unclear:
+            # Later answers will show it, for example when other workflows have come.
+            self._until = now + FIRST_PAGE.wait(self._times_unclear)
         self._settled_at = now
         return is_first
 
@@ -135,12 +142,43 @@ def stands_above(above: WorkflowPage, shown: WorkflowPage | None) -> bool:
         return False
     if not shown.workflows:
         return True
+    if _shows_the_same(above, shown):
+        return False
+    lead = _lead(above, shown)
+    return lead is None or lead >= 0
+
+
+def _may_stand_above(above: WorkflowPage, shown: WorkflowPage | None) -> bool:
+    """Whether a page with other rows than another may show the rows above, despite their stamps.
+
+    Rows that were created at nearly the same time need not be in the order of their stamps. And if
+    the totals differ, one of the two answers may be that of a lagging replica.
+    """
+    if shown is None or not (above.workflows and shown.workflows):
+        return False
+    if _shows_the_same(above, shown):
+        return False
+    lead = _lead(above, shown)
+    is_close = lead is not None and lead > -DISORDER_SECONDS
+    return is_close or None is not above.total != shown.total is not None
+
+
+def _shows_the_same(above: WorkflowPage, shown: WorkflowPage) -> bool:
+    """Whether at least half of the rows of one page are on the other."""
     ids = _ids(above)
     again = sum(workflow.id in ids for workflow in shown.workflows)
-    if 2 * again >= min(len(above.workflows), len(shown.workflows)):
-        return False
-    ages = [
-        [age for age in map(created_at_the_latest, page.workflows) if age is not None]
+    return 2 * again >= min(len(above.workflows), len(shown.workflows))
+
+
+def _lead(above: WorkflowPage, shown: WorkflowPage) -> float | None:
+    """By how many seconds the newest row of one page is newer than that of the other.
+
+    None if the rows of one of them have no stamps.
+    """
+    newest = [
+        max(filter(None, map(created_at_the_latest, page.workflows)), default=None)
         for page in (above, shown)
     ]
-    return not (ages[0] and ages[1]) or max(ages[0]) >= max(ages[1])
+    if newest[0] is None or newest[1] is None:
+        return None
+    return newest[0] - newest[1]

@@ -11,6 +11,7 @@ Ranks count from the top: the newest workflow has rank 0.
 
 from dataclasses import dataclass
 from itertools import islice
+from math import inf
 from typing import Final
 
 from exporter.comfycontrol import WorkflowPage
@@ -132,6 +133,8 @@ class Reach:
         self._proven = 0
         self._stride: int | None = None
         self._total: int | None = None
+        # The largest total that any page has told.
+        self._most_told = 0
         # The last rows that were read, each with its number counted from the top.
         self._rows: dict[str, int] = {}
         self._count = 0
@@ -244,6 +247,10 @@ class Reach:
         If it does not, there may be a gap above it.
         """
         before, self._total = self._total, shown.total
+        # Rows were deleted, or this is the answer of a lagging replica, which counts fewer rows and
+        # has others on this page.
+        is_shorter = (shown.total or inf) < self._most_told
+        self._most_told = max(self._most_told, shown.total or 0)
         added: int | None = None
         if before is not None and shown.total is not None and self._trusts_total:
             added = shown.total - before
@@ -251,7 +258,7 @@ class Reach:
         page = self.placed(page, shown.entries)
         if shown.entries == 0:
             return self._read_nothing(page, added)
-        if not self._continues(page, shown, added, is_placed=is_placed):
+        if not self._continues(page, shown, added, is_placed=is_placed, is_shorter=is_shorter):
             if not is_placed and shown.entries < page.size:
                 # More rows were requested than the service returns. What came instead may be from
                 # anywhere.
@@ -304,11 +311,18 @@ class Reach:
             self.agreed = total == self.end and (added or 0) >= 0
             self._seems_over = not (self._looks_below or self.agreed)
         self.at_end = not self._seems_over
+        self.doubtful |= self.at_end and self._has_counted_more
         self.contradicted |= self.at_end and total not in (None, self.end)
         return self.at_end
 
     def _continues(
-        self, page: PageToRead, shown: WorkflowPage, added: int | None, *, is_placed: bool
+        self,
+        page: PageToRead,
+        shown: WorkflowPage,
+        added: int | None,
+        *,
+        is_placed: bool,
+        is_shorter: bool,
     ) -> bool:
         if not self._rows or any(each.id in self._rows for each in shown.workflows):
             return True
@@ -316,8 +330,8 @@ class Reach:
             return False
         if page.first == self.end or not shown.workflows:
             # The page is directly below, and repeats no row: only the total can show whether rows
-            # are missing.
-            hidden = added is None and self._shows_again and bool(shown.workflows)
+            # are missing. Even one that was wrong before shows it, if it has become smaller.
+            hidden = added is None and (self._shows_again or is_shorter) and bool(shown.workflows)
             return page.first <= self.end and not added and not hidden
         return False
 
@@ -392,6 +406,7 @@ class Reach:
         self._told_more |= total is not None and total > page.first + shown.entries
         if is_short and ends and total == bottom and self._believes(shown):
             self.at_end = self.agreed = True
+            self.doubtful |= self._has_counted_more
         elif is_tail and (
             self._seems_over or (self._is_repeated and is_short and not is_probe and not is_longer)
         ):
@@ -425,6 +440,11 @@ class Reach:
             or (self._is_repeated and self._is_the_lists)
             or shown.workflows[-1].id == self._ended_with
         )
+
+    @property
+    def _has_counted_more(self) -> bool:
+        """Whether the total was larger before: this one may be that of a lagging replica."""
+        return self._trusts_total and self._total is not None and self._total < self._most_told
 
     def _note_short(self, entries: int) -> None:
         self._is_firm = self._short == entries

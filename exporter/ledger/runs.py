@@ -219,7 +219,12 @@ def _over_by(workflow: Workflow, told: float | None) -> float | None:
     """The time by which the recorded run was over: `told`, or when it was seen to have ended."""
     if told is not None:
         return told
-    return workflow.ended_at if workflow.settled_at is None else workflow.settled_at
+    return _ended_by_our_clock(workflow) if workflow.settled_at is None else workflow.settled_at
+
+
+def _ended_by_our_clock(workflow: Workflow) -> float | None:
+    """When the recorded run was over, if the answers gave no time: our clock may be slow."""
+    return None if workflow.ended_at is None else workflow.ended_at + workflow.our_clock_slow_by
 
 
 def _is_corrected(workflow: Workflow, seen: Observation, end: float) -> bool:
@@ -386,7 +391,7 @@ def _is_past_unstamped_end(workflow: Workflow, seen: Observation, end: float) ->
     if _is_too_soon(workflow, seen, FIRST_STAMP_SECONDS):
         return False
     if settled_at is None:
-        return start is not None and _starts_after(workflow, start, workflow.ended_at)
+        return start is not None and _starts_after(workflow, start, _ended_by_our_clock(workflow))
     if start is None:
         return end > settled_at + FIRST_STAMP_SECONDS
     return _starts_after(workflow, start, settled_at + CLOCK_SLACK_SECONDS)
@@ -427,15 +432,19 @@ def _is_too_soon(workflow: Workflow, seen: Observation, seconds: float) -> bool:
     """Whether the clock of the answers is seen to be slow, and the end was seen just before.
 
     Then that end is not comparable with the stamps of a row, because nobody knows exactly how slow
-    that clock is: only the time between the two answers counts.
+    that clock is: only the time between the two answers counts. If the answers give no time, that
+    clock is ours.
     """
-    wall, updated, settled_at = seen.service_wall, seen.updated_at, workflow.settled_at
-    if wall is None or updated is None or settled_at is None:
+    wall, slow, settled_at = seen.service_wall, workflow.slow_by, workflow.settled_at
+    if wall is None and settled_at is None:
+        wall, slow = seen.at.wall, workflow.our_clock_slow_by
+        settled_at = _ended_by_our_clock(workflow)
+    if wall is None or seen.updated_at is None or settled_at is None:
         return False
     since = workflow.last_seen
     if since is not None and seen.at.monotonic - since.monotonic > seconds:
         return False  # also after a restart, when it is forgotten how slow that clock was
-    return _is_clock_slow(updated, wall) and wall + workflow.slow_by <= settled_at + seconds
+    return _is_clock_slow(seen.updated_at, wall) and wall + slow <= settled_at + seconds
 
 
 def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
@@ -540,14 +549,20 @@ def slow_by(workflow: Workflow, seen: Observation) -> float:
 
     Nothing is created or written later than now: if a row says so, the clock of its answer is slow.
     """
-    wall = seen.service_wall
+    return _slower(workflow.slow_by, seen, seen.service_wall)
+
+
+def our_clock_slow_by(workflow: Workflow, seen: Observation) -> float:
+    """By how many seconds, at least, our own clock has been seen to be slow, in the same way."""
+    return _slower(workflow.our_clock_slow_by, seen, seen.at.wall)
+
+
+def _slower(known: float, seen: Observation, wall: float | None) -> float:
     stamps = [stamp for stamp in (seen.created_at, seen.updated_at) if stamp is not None]
     if wall is None or not stamps:
-        return workflow.slow_by
+        return known
     newest = max(stamps)
-    return (
-        max(newest - wall, workflow.slow_by) if _is_clock_slow(newest, wall) else workflow.slow_by
-    )
+    return max(newest - wall, known) if _is_clock_slow(newest, wall) else known
 
 
 def _is_clock_slow(stamped: float, wall: float) -> bool:
@@ -614,6 +629,29 @@ def starts_with_that_of_this_run(workflow: Workflow) -> tuple[float, ...]:
     """The starts to store when the recorded run becomes an earlier one."""
     of_this_run = () if workflow.started_at is None else (workflow.started_at,)
     return tuple(dict.fromkeys((*workflow.earlier_starts, *of_this_run)))[-ENDS_KEPT:]
+
+
+def starts_with_replaced(
+    workflow: Workflow, seen: Observation, start: float | None
+) -> tuple[float, ...]:
+    """The starts to store when the end of a run shows another start than the run had before.
+
+    The first try of a requeued run may have started by a clock that is fast. Such a start lies
+    after the end, so an outdated row that shows it again looks like that of a later run.
+
+    Args:
+        workflow: as it was before its end.
+        seen: what shows the end.
+        start: the start of the run that ended.
+    """
+    before, wall, slow = workflow.started_at, seen.service_wall, workflow.slow_by
+    if wall is None:
+        wall, slow = seen.at.wall, workflow.our_clock_slow_by
+    if before is None or start is None or not is_later(before, start):
+        return workflow.earlier_starts
+    if before <= wall + slow + CLOCK_SLACK_SECONDS:
+        return workflow.earlier_starts  # perhaps it is that of the next run, seen first
+    return (*workflow.earlier_starts, before)[-ENDS_KEPT:]
 
 
 def without_idle_stamp(seen: Observation) -> Observation:

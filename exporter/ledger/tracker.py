@@ -46,10 +46,12 @@ from exporter.ledger.runs import (
     may_be_about_earlier_run,
     note_end,
     note_settled,
+    our_clock_slow_by,
     precision_of,
     settled_by,
     settled_by_when,
     slow_by,
+    starts_with_replaced,
     starts_with_that_of_this_run,
     without_earlier_start,
     without_idle_stamp,
@@ -212,6 +214,7 @@ def _next_run(workflow: Workflow) -> Workflow:
         earlier_starts=starts_with_that_of_this_run(workflow),
         settled_at=workflow.settled_at,
         slow_by=workflow.slow_by,
+        our_clock_slow_by=workflow.our_clock_slow_by,
         slices=workflow.slices,
         held=workflow.held,
         # `created_at` belongs to the first run, so it does not show how long this run waited.
@@ -344,6 +347,7 @@ def _while_open(
         created_at=seen.created_at if workflow.created_at is None else workflow.created_at,
         started_at=_later_of(workflow.started_at, seen.started_at),
         slow_by=slow_by(workflow, seen),
+        our_clock_slow_by=our_clock_slow_by(workflow, seen),
     )
     if known_status(seen.status) is None:
         facts.append(Ignored("unknown_status"))
@@ -443,6 +447,7 @@ def _settle(
 ) -> Change:
     ours = counts(workflow, seen, rules)
     is_unsure = _may_never_have_run(workflow, status, seen)
+    started_at = _start_of_ended(workflow, seen)
     settled = replace(
         workflow,
         phase="settled",
@@ -450,7 +455,8 @@ def _settle(
         unknown_status=None,
         queue_position=None,
         entered=None,
-        started_at=_start_of_ended(workflow, seen),
+        started_at=started_at,
+        earlier_starts=starts_with_replaced(workflow, seen, started_at),
         ended_at=seen.ended_at or seen.at.wall,
         settled_at=settled_by_when(seen, slow_by=workflow.slow_by),
     )

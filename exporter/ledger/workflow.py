@@ -72,6 +72,8 @@ class Workflow:
     slow_by: float = 0.0
     """By how many seconds, at least, its rows have shown the clock of the answers to be slow; 0
     after a restart, because it is not stored."""
+    our_clock_slow_by: float = 0.0
+    """The same, of our own clock."""
     queue_position: int | None = None
     """The position in the queue; None unless queued."""
     position_at: float | None = None

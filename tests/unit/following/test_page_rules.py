@@ -24,7 +24,7 @@ from exporter.following.page_numbers import (
     stands_above,
 )
 from exporter.following.page_totals import FRESH_SECONDS, PageTotals
-from exporter.following.paging import MOST_STALLS, PER_PAGE, Reach
+from exporter.following.paging import MOST_STALLS, PER_PAGE, PageToRead, Reach
 
 NOW = 1000.0
 
@@ -161,6 +161,45 @@ class TestFirstNumber:
             numbers.unanswered(NOW)
         assert numbers.may_be_first(page(total=0))
         assert not _is_doubtful(numbers, page(), NOW)
+
+    @pytest.mark.parametrize(
+        ("above", "shown"),
+        [
+            (page("x", newest=NOW - 9), page("a", newest=NOW)),
+            (page("x", newest=NOW - 50, total=5), page("a", newest=NOW, total=9)),
+            (page("x", newest=NOW - 50, total=9), page("a", newest=NOW, total=5)),
+        ],
+        ids=["created at once", "page 0 by a lagging replica", "page 1 by a lagging replica"],
+    )
+    def test_two_pages_that_do_not_show_which_is_newer_are_compared_again_soon(
+        self, above: WorkflowPage, shown: WorkflowPage
+    ) -> None:
+        # Found in simulated time (seeds 70515, 70525): the newest rows were not read for an hour.
+        numbers = PageNumbers()
+        begin = NOW
+        for number in range(9):
+            assert not numbers.settle(above, shown, begin)
+            wait = min(AGAIN_SECONDS, SOON_SECONDS * 2.0**number)
+            assert not _is_doubtful(numbers, shown, begin + wait - 1)
+            begin += wait
+            assert _is_doubtful(numbers, shown, begin)
+        assert numbers.settle(page("n", newest=NOW + 60), shown, begin)
+
+    @pytest.mark.parametrize(
+        ("above", "shown"),
+        [
+            (page("x", newest=NOW - 10), page("a", newest=NOW)),
+            (page("x", newest=NOW - 50, total=9), page("a", newest=NOW, total=9)),
+            (page("x", newest=NOW - 50, total=9), page("a", newest=NOW)),
+            (page("x", newest=NOW - 50), page("a", newest=NOW, total=9)),
+        ],
+    )
+    def test_clearly_older_rows_on_page_0_settle_it(
+        self, above: WorkflowPage, shown: WorkflowPage
+    ) -> None:
+        numbers = PageNumbers()
+        assert not numbers.settle(above, shown, NOW)
+        assert not _is_doubtful(numbers, shown, NOW + AGAIN_SECONDS - 1)
 
     def test_of_a_list_that_was_never_seen_nothing_has_grown(self) -> None:
         numbers = PageNumbers()
@@ -390,3 +429,35 @@ class TestPagesWithoutAnyRow:
         for _ in range(MOST_STALLS * 2):
             reach.read(reach.next_page(1, 0), self.unreadable(1))
         assert not reach.at_end
+
+
+class TestATotalThatHasBecomeSmaller:
+    """Rows were deleted, or a lagging replica has answered: rows may be missing in between."""
+
+    @pytest.mark.parametrize("trusts_total", [True, False])
+    def test_a_page_right_below_that_repeats_no_row_does_not_continue(
+        self, *, trusts_total: bool
+    ) -> None:
+        # Found in simulated time (seed 70525).
+        reach = Reach(trusts_total=trusts_total)
+        reach.read(PageToRead(1, 5), page(*"abcde", total=12))
+        assert not reach.read(PageToRead(2, 5), page(*"klm", total=8))
+        assert reach.end < 5
+        assert not reach.at_end
+
+    @pytest.mark.parametrize("first", [5, 9])
+    def test_an_end_that_it_shows_is_doubtful(self, first: int) -> None:
+        reach = Reach()
+        reach.read(PageToRead(1, 5), page(*"abcde", total=first))
+        reach.read(PageToRead(6, 1), page(total=5))
+        reach.read(PageToRead(6, 1), page(total=5))
+        assert reach.at_end
+        assert reach.doubtful == (first > 5)
+
+    def test_so_is_a_last_page(self) -> None:
+        for told, is_doubtful in ((7, False), (8, True)):
+            reach = Reach()
+            reach.read(PageToRead(1, 5), page(*"abcde", total=told))
+            reach.read(PageToRead(2, 4), page(*"efg", total=7))
+            assert reach.at_end
+            assert reach.doubtful == is_doubtful

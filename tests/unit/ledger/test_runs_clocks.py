@@ -12,7 +12,9 @@ from exporter.ledger.runs import (
     STALE_SECONDS,
     ZONE_SECONDS,
 )
+from exporter.ledger.facts import Finished
 from tests.unit.ledger.test_runs import END, SEEN_OVER, START, T0, is_new, row, settled
+from tests.unit.ledger.test_tracker import Track, seen
 
 
 class TestFasterClock:
@@ -248,3 +250,58 @@ class TestSecondsAndZones:
         zone = ZONE_SECONDS - 240
         seen = row(stamps["start"] - zone, stamps["end"] - zone, updated=self.LATER)
         assert not is_new(workflow, seen)
+
+
+def _ends(track: Track) -> int:
+    return sum(isinstance(fact, Finished) for fact in track.facts)
+
+
+class TestOurOwnClock:
+    """Nothing gives the service's time, and our clock is slow: seen by what rows were stamped."""
+
+    SLOW = 30.0
+
+    def _track(self, *, by_row: bool) -> Track:
+        track = Track()
+        if by_row:
+            track.sees(self._at(seen("running", 12, via="listing", created=0, started=11, updated=11)))
+        over = seen("completed", 20, via="stream", started=11)
+        track.sees(self._at(over))
+        assert _ends(track) == 1
+        return track
+
+    def _at(self, told: Observation) -> Observation:
+        wall = told.at.wall - self.SLOW
+        return replace(told, service_wall=None, at=replace(told.at, wall=wall))
+
+    def _row(self, moment: float, start: float, end: float) -> Observation:
+        row = seen(
+            "completed",
+            moment,
+            via="listing",
+            created=0,
+            started=start,
+            completed=end,
+            updated=end,
+        )
+        return self._at(row)
+
+    @pytest.mark.parametrize("by_row", [True, False])
+    def test_the_first_stamp_of_an_end_belongs_to_it_although_it_was_started_again(
+        self, *, by_row: bool
+    ) -> None:
+        # Found in simulated time (seed 71914): it was requeued, so its start is a later one.
+        track = self._track(by_row=by_row)
+        track.sees(self._row(22, 12, 14))
+        track.sees(self._row(90, 12, 14))
+        assert _ends(track) == 1
+
+    def test_also_later_if_a_row_has_shown_how_slow_our_clock_is(self) -> None:
+        track = self._track(by_row=True)
+        track.sees(self._row(90, 12, 14))
+        assert _ends(track) == 1
+
+    def test_a_run_that_started_after_it_is_a_new_one(self) -> None:
+        track = self._track(by_row=True)
+        track.sees(self._row(90, 70, 80))
+        assert _ends(track) == 2

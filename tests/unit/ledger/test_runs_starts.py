@@ -268,3 +268,43 @@ class TestAFastRunner:
         track = Track()
         told = seen("running", 12, via="listing", created=0, started=300)
         assert Started(300.0) in track.sees(told)
+
+
+def _of(kind: type, track: Track) -> list[object]:
+    return [fact for fact in track.facts if isinstance(fact, kind)]
+
+
+class TestAStartThatWasReplaced:
+    """The first try of a requeued run started by a fast clock: its start lies after the end."""
+
+    OUTDATED = seen("running", 60, via="listing", created=0, started=400, updated=40)
+
+    @staticmethod
+    def _ended(service: float | None) -> Track:
+        track = Track()
+        track.sees(seen("running", 41, via="listing", created=0, started=400, updated=40))
+        over = seen("completed", 52, via="listing", created=0, started=44, completed=51, updated=51)
+        track.sees(replace(over, service_wall=service))
+        assert _of(Finished, track) == [Finished(Status.COMPLETED, 7.0)]
+        return track
+
+    @pytest.mark.parametrize("service", [None, T0 + 52, T0 + 20])
+    def test_a_lagging_row_that_shows_it_again_is_no_new_run(self, service: float | None) -> None:
+        # Found in simulated time (seed 71178).
+        track = self._ended(service)
+        track.sees(self.OUTDATED)
+        assert track.known.phase == "settled"
+        assert len(_of(Discovered, track)) == 1
+
+    def test_another_start_is_that_of_a_new_run(self) -> None:
+        track = self._ended(T0 + 52)
+        track.sees(replace(self.OUTDATED, started_at=T0 + 402, updated_at=T0 + 59))
+        assert track.known.phase == "open"
+
+    def test_one_that_is_over_by_now_may_be_that_of_the_next_run(self) -> None:
+        track = Track()
+        track.sees(seen("running", 59, via="listing", created=0, started=58, updated=58))
+        over = seen("completed", 60, via="listing", created=0, started=44, completed=51, updated=51)
+        track.sees(replace(over, service_wall=T0 + 60))
+        track.sees(seen("running", 61, via="listing", created=0, started=58, updated=58))
+        assert track.known.phase == "open"
