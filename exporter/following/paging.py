@@ -406,7 +406,6 @@ class Reach:
         self._told_more |= total is not None and total > page.first + shown.entries
         if is_short and ends and total == bottom and self._believes(shown):
             self.at_end = self.agreed = True
-            self.doubtful |= self._has_counted_more
         elif is_tail and (
             self._seems_over or (self._is_repeated and is_short and not is_probe and not is_longer)
         ):

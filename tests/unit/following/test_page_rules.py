@@ -453,11 +453,3 @@ class TestATotalThatHasBecomeSmaller:
         reach.read(PageToRead(6, 1), page(total=5))
         assert reach.at_end
         assert reach.doubtful == (first > 5)
-
-    def test_so_is_a_last_page(self) -> None:
-        for told, is_doubtful in ((7, False), (8, True)):
-            reach = Reach()
-            reach.read(PageToRead(1, 5), page(*"abcde", total=told))
-            reach.read(PageToRead(2, 4), page(*"efg", total=7))
-            assert reach.at_end
-            assert reach.doubtful == is_doubtful

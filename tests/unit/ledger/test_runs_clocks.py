@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from exporter.interfaces.observations import Moment, Observation
+from exporter.ledger.facts import Finished
 from exporter.ledger.runs import (
     CLOCK_SLACK_SECONDS,
     SLOW_CLOCK_SECONDS,
@@ -12,7 +13,6 @@ from exporter.ledger.runs import (
     STALE_SECONDS,
     ZONE_SECONDS,
 )
-from exporter.ledger.facts import Finished
 from tests.unit.ledger.test_runs import END, SEEN_OVER, START, T0, is_new, row, settled
 from tests.unit.ledger.test_tracker import Track, seen
 
@@ -263,8 +263,12 @@ class TestOurOwnClock:
 
     def _track(self, *, by_row: bool) -> Track:
         track = Track()
-        if by_row:
-            track.sees(self._at(seen("running", 12, via="listing", created=0, started=11, updated=11)))
+        if not by_row:
+            track.sees(self._at(seen("queued", 12, via="listing", created=0)))
+        else:
+            track.sees(
+                self._at(seen("running", 12, via="listing", created=0, started=11, updated=11))
+            )
         over = seen("completed", 20, via="stream", started=11)
         track.sees(self._at(over))
         assert _ends(track) == 1
