@@ -331,8 +331,8 @@ class Reach:
         if page.first == self.end or not shown.workflows:
             # The page is directly below, and repeats no row: only the total can show whether rows
             # are missing. Even one that was wrong before shows it, if it has become smaller.
-            hidden = added is None and (self._shows_again or is_shorter) and bool(shown.workflows)
-            return page.first <= self.end and not added and not hidden
+            hidden = is_shorter or (added is None and self._shows_again)
+            return page.first <= self.end and not added and not (hidden and shown.workflows)
         return False
 
     def _step_back(self, page: PageToRead, added: int) -> None:

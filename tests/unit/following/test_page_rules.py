@@ -453,3 +453,10 @@ class TestATotalThatHasBecomeSmaller:
         reach.read(PageToRead(6, 1), page(total=5))
         assert reach.at_end
         assert reach.doubtful == (first > 5)
+
+    def test_a_lagging_top_after_a_step_back_is_not_the_whole_list(self) -> None:
+        reach = Reach()
+        reach.read(PageToRead(1, 5), page(*"abcde", total=12))
+        for _ in range(2):
+            assert not reach.read(PageToRead(1, 5), page(*"uvwxy", total=5))
+        assert not reach.at_end
