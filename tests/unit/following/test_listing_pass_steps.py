@@ -9,6 +9,7 @@ import pytest
 from exporter.comfycontrol import WorkflowPage, WorkflowSummary
 from exporter.following.listing_pass import (
     AGELESS_ROWS,
+    MOST_BLIND_PAGES,
     MOST_STEPS,
     OVERLAP_SECONDS,
     ListingPass,
@@ -88,19 +89,78 @@ class TestTheTop:
         listing.read(PageToRead(2, rows), shown(ageless), 0.0)
         assert (listing.complete, listing.newest is None) == (ends, ends)
 
+    def test_rows_that_cannot_be_read_add_up(self) -> None:
+        listing = a_pass(watermark=None)
+        for number, unreadable in ((1, 2), (2, 3)):
+            rows = tuple(aged(range(100 * number - 100, 100 * number - unreadable), f"{number}-"))
+            page = WorkflowPage(rows, MANY, malformed=unreadable, entries=100)
+            listing.read(PageToRead(number), page, 0.0)
+        assert listing.unreadable == 5
+
+
+class TestRowsWithoutStamps:
+    """Then only the rows of the pass before show where what is known begins."""
+
+    @staticmethod
+    def page(number: int) -> WorkflowPage:
+        return shown(WorkflowSummary(f"{number}-{n}", "completed") for n in range(100))
+
+    @pytest.mark.parametrize("is_repeated", [False, True])
+    def test_all_below_a_row_of_the_pass_before_is_known(self, *, is_repeated: bool) -> None:
+        listing = self.blind(PassBefore(top=frozenset(["2-50"])), is_repeated=is_repeated)
+        listing.read(PageToRead(1), self.page(1), 0.0)
+        assert not listing.complete
+        listing.read(PageToRead(2), self.page(2), 0.0)
+        assert listing.complete
+
+    @pytest.mark.parametrize("is_repeated", [False, True])
+    def test_otherwise_so_many_pages_are_read(self, *, is_repeated: bool) -> None:
+        listing = self.blind(PassBefore(), is_repeated=is_repeated)
+        for number in range(1, MOST_BLIND_PAGES + 1):
+            assert not listing.complete
+            listing.read(PageToRead(number), self.page(number), 0.0)
+        assert listing.complete != is_repeated
+
+    @staticmethod
+    def blind(before: PassBefore, *, is_repeated: bool) -> ListingPass:
+        return ListingPass(
+            watermark=NOW,
+            horizon=0.0,
+            wanted=(),
+            before=before,
+            rank_of=lambda _: 0,
+            is_repeated=is_repeated,
+        )
+
 
 class TestWhereASearchGoes:
     BUSY = PassBefore(total=MANY - 1000, began=-10.0)
     """The pass before began ten seconds ago: a hundred rows a second."""
 
     def test_rows_that_were_added_since_have_moved_the_place(self) -> None:
-        listing = after_the_top(a_pass(wanted=wanted(15_050), rank=15_050, before=self.BUSY))
+        listing = after_the_top(a_pass(wanted=wanted(15_066), rank=15_066, before=self.BUSY))
         page = listing.next_page(10.0)
         # A thousand, less what may be fewer by chance.
-        assert page.first <= 15_050 + 1000 - 65 < page.end
+        assert page == PageToRead(161)
+        assert page.first == 15_066 + 1000 - 66
 
-    def test_between_two_bounds_it_goes_to_the_middle(self) -> None:
-        listing = after_the_top(a_pass(wanted=wanted(5000), rank=15_050, before=self.BUSY))
+    def test_without_a_total_the_rows_show_how_fast_the_list_grows(self) -> None:
+        listing = a_pass(watermark=None)
+        rows = aged(range(140))
+        listing.read(PageToRead(1), shown(rows[:100], None), 10.0)
+        listing.read(PageToRead(2, 95), shown(rows[45:], None), 20.0)
+        # Fifty were added in ten seconds. In ten more it is that, less what may be fewer.
+        assert listing.next_page(30.0) == page_from(190 + 50 - 17 - 1)
+
+    def test_after_a_step_back_it_is_not_guessed_how_many_were_added(self) -> None:
+        listing = a_pass(watermark=None, before=self.BUSY)
+        listing.read(PageToRead(1), shown(aged(range(100))), 0.0)
+        listing.read(PageToRead(5), shown(aged(range(100), "other")), 0.0)
+        assert listing.next_page(10.0) == page_from(99)
+
+    @pytest.mark.parametrize("rank", range(15_000, 15_200, 25))
+    def test_between_two_bounds_it_goes_to_the_middle(self, rank: int) -> None:
+        listing = after_the_top(a_pass(wanted=wanted(5000), rank=rank, before=self.BUSY))
         page = listing.next_page(0.0)
         listing.read(page, shown(aged(range(page.first, page.end))), 0.0)
         middle = (100 + page.first - page.size) // 2
