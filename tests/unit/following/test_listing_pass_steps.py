@@ -89,6 +89,27 @@ class TestTheTop:
         listing.read(PageToRead(2, rows), shown(ageless), 0.0)
         assert (listing.complete, listing.newest is None) == (ends, ends)
 
+    def test_rows_without_a_stamp_at_the_top_show_no_workflow_to_be_missing(self) -> None:
+        listing = a_pass(watermark=NOW - 500, wanted=wanted(5000))
+        listing.read(PageToRead(1), shown(aged(range(100))), 0.0)
+        ageless = [WorkflowSummary(f"x{n}", "completed") for n in range(AGELESS_ROWS)]
+        listing.read(PageToRead(1, AGELESS_ROWS), shown(ageless), 0.0)
+        assert listing.complete
+        assert listing.missing == []
+
+    @pytest.mark.parametrize(("age", "is_believed"), [(0.0, True), (-0.1, False)])
+    def test_no_stamp_after_the_latest_is_believed(self, age: float, *, is_believed: bool) -> None:
+        listing = ListingPass(
+            watermark=None,
+            horizon=0.0,
+            wanted=(),
+            before=PassBefore(),
+            rank_of=lambda _: 0,
+            latest=NOW,
+        )
+        listing.read(PageToRead(1), shown(aged([age])), 0.0)
+        assert listing.newest == (NOW if is_believed else None)
+
     def test_rows_that_cannot_be_read_add_up(self) -> None:
         listing = a_pass(watermark=None)
         for number, unreadable in ((1, 2), (2, 3)):
