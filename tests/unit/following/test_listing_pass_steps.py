@@ -165,13 +165,21 @@ class TestWhereASearchGoes:
         assert page == PageToRead(161)
         assert page.first == 15_066 + 1000 - 66
 
-    def test_without_a_total_the_rows_show_how_fast_the_list_grows(self) -> None:
+    @pytest.mark.parametrize("seconds", [0.5, 10.0])
+    def test_without_a_total_the_rows_show_how_fast_the_list_grows(self, seconds: float) -> None:
         listing = a_pass(watermark=None)
         rows = aged(range(140))
         listing.read(PageToRead(1), shown(rows[:100], None), 10.0)
-        listing.read(PageToRead(2, 95), shown(rows[45:], None), 20.0)
-        # Fifty were added in ten seconds. In ten more it is that, less what may be fewer.
-        assert listing.next_page(30.0) == page_from(190 + 50 - 17 - 1)
+        listing.read(PageToRead(2, 95), shown(rows[45:], None), 10.0 + seconds)
+        # Fifty were added. In the same time again it is that, less what may be fewer.
+        assert listing.next_page(10.0 + 2 * seconds) == page_from(190 + 50 - 17 - 1)
+
+    def test_a_list_without_a_total_that_gets_shorter_does_not_grow(self) -> None:
+        listing = a_pass(watermark=None)
+        rows = aged(range(185))
+        listing.read(PageToRead(1), shown(rows[:100], None), 10.0)
+        listing.read(PageToRead(2, 90), shown(rows[95:], None), 20.0)
+        assert listing.next_page(1020.0) == page_from(180 - 1)
 
     def test_after_a_step_back_it_is_not_guessed_how_many_were_added(self) -> None:
         listing = a_pass(watermark=None, before=self.BUSY)
