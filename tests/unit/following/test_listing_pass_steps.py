@@ -12,6 +12,7 @@ from exporter.following.listing_pass import (
     MOST_BLIND_PAGES,
     MOST_STEPS,
     OVERLAP_SECONDS,
+    TOP_ROWS,
     ListingPass,
     PageToRead,
     PassBefore,
@@ -109,6 +110,13 @@ class TestTheTop:
         )
         listing.read(PageToRead(1), shown(aged([age])), 0.0)
         assert listing.newest == (NOW if is_believed else None)
+
+    def test_the_next_pass_knows_so_many_rows_of_the_top(self) -> None:
+        listing = a_pass(watermark=None)
+        rows = aged(range(TOP_ROWS + 100))
+        for number in range(1, len(rows) // 100 + 1):
+            listing.read(PageToRead(number), shown(rows[100 * number - 100 : 100 * number]), 0.0)
+        assert listing.learnt.top == {each.id for each in rows[:TOP_ROWS]}
 
     def test_rows_that_cannot_be_read_add_up(self) -> None:
         listing = a_pass(watermark=None)
