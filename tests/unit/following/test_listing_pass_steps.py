@@ -118,6 +118,12 @@ class TestTheTop:
             listing.read(PageToRead(number), shown(rows[100 * number - 100 : 100 * number]), 0.0)
         assert listing.learnt.top == {each.id for each in rows[:TOP_ROWS]}
 
+    def test_the_next_pass_knows_how_long_the_list_was_when_this_one_began(self) -> None:
+        listing = a_pass(watermark=None)
+        listing.read(PageToRead(1), shown(aged(range(100)), MANY), 5.0)
+        listing.read(PageToRead(2), shown(aged(range(100), "x"), MANY + 10), 6.0)
+        assert (listing.learnt.total, listing.learnt.began) == (MANY, 5.0)
+
     def test_rows_that_cannot_be_read_add_up(self) -> None:
         listing = a_pass(watermark=None)
         for number, unreadable in ((1, 2), (2, 3)):
@@ -181,6 +187,11 @@ class TestWhereASearchGoes:
         listing.read(PageToRead(2, 95), shown(rows[45:], None), 10.0 + seconds)
         # Fifty were added. In the same time again it is that, less what may be fewer.
         assert listing.next_page(10.0 + 2 * seconds) == page_from(190 + 50 - 17 - 1)
+
+    def test_a_list_that_is_shorter_than_in_the_pass_before_does_not_grow(self) -> None:
+        listing = a_pass(watermark=None, before=PassBefore(total=MANY + 100, began=-1.0))
+        listing.read(PageToRead(1), shown(aged(range(100))), 0.0)
+        assert listing.next_page(1000.0) == page_from(99)
 
     def test_a_list_without_a_total_that_gets_shorter_does_not_grow(self) -> None:
         listing = a_pass(watermark=None)
