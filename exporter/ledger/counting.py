@@ -81,6 +81,18 @@ def why_not_counted(
     return None if is_after else "before_cutoff"
 
 
+def is_past_keeping(seen: Observation, rules: CountingRules) -> bool:
+    """Whether an end that is not counted is so old that the rows of its time were pruned.
+
+    Not if rows were lost: then nobody knows which of these are old.
+    """
+    return (
+        seen.completed_at is not None
+        and rules.pruned_created != inf
+        and _may_be_pruned(seen.created_at, seen.completed_at, rules)
+    )
+
+
 def must_wait_for_list(workflow: Workflow, seen: Observation, rules: CountingRules) -> bool:
     """Whether only the list can show if an end must be counted, and will do so soon.
 

@@ -17,7 +17,7 @@ from exporter.interfaces.observations import (
     Tracked,
     known_status,
 )
-from exporter.ledger.counting import CountingRules, counts, must_wait_for_list
+from exporter.ledger.counting import CountingRules, counts, is_past_keeping, must_wait_for_list
 from exporter.ledger.facts import (
     Discovered,
     Dropped,
@@ -149,6 +149,9 @@ def forgive(workflow: Workflow) -> Change:
 def observe(workflow: Workflow | None, seen: Observation, rules: CountingRules) -> Change:
     """Apply an observation of a workflow."""
     change = _observe(workflow, seen, rules)
+    if change.is_end_uncounted and workflow is None and is_past_keeping(seen, rules):
+        # Its row was removed, or would be at once. A short list shows such rows with each pass.
+        return Change(None)
     if change.is_end_uncounted and workflow is not None and workflow.phase == "open":
         # A source named it although it had ended before counting began, or was counted long ago.
         return Change(change.workflow, (*change.facts, Dropped("ended_before")))

@@ -15,6 +15,7 @@ from exporter.interfaces.observations import Moment, Observation, Source
 from exporter.ledger.counting import (
     FIRST_PASS_SECONDS,
     CountingRules,
+    is_past_keeping,
     must_wait_for_list,
     why_not_counted,
 )
@@ -125,6 +126,21 @@ class TestPruned:
 
     def test_where_nothing_was_pruned_nothing_is_taken_for_it(self) -> None:
         assert why_not_counted(workflow(), over(LINE + 10, LINE + 20), RULES) is None
+
+    def test_a_row_is_kept_no_more_where_all_of_its_time_are_gone(self) -> None:
+        assert PRUNED.pruned_ended is not None
+        last = over(LINE + 1000, PRUNED.pruned_ended)
+        assert is_past_keeping(last, PRUNED)
+        assert not is_past_keeping(over(LINE + 1000, PRUNED.pruned_ended + 1), PRUNED)
+        assert not is_past_keeping(over(LINE + 1001, PRUNED.pruned_ended), PRUNED)
+        assert not is_past_keeping(last, RULES)
+
+    def test_a_row_that_tells_no_end_is_kept(self) -> None:
+        assert not is_past_keeping(over(LINE + 10), PRUNED)
+
+    def test_rows_are_kept_where_others_were_lost(self) -> None:
+        lost = replace(PRUNED, pruned_created=inf)
+        assert not is_past_keeping(over(LINE + 10, LINE + 20), lost)
 
 
 class TestWaitingForTheList:

@@ -569,9 +569,13 @@ class TestTime:
         ledger.observe(ended(2, now(), completed=2 * LOOKBACK + 50))
         ledger.expire()
         assert ledger.snapshot().settled == 1
-        # Shown again all the same, they are not counted again.
-        ledger.observe(ended(1, now(), completed=10))
-        assert finished(ledger.snapshot()) == 2
+        # Shown again all the same, they are neither counted nor stored again: a short list shows
+        # them with each pass.
+        assert not ledger.observe(ended(1, now(), completed=10))
+        assert (finished(ledger.snapshot()), ledger.snapshot().settled) == (2, 1)
+        # But what runs again is.
+        ledger.observe(ended(1, now(), completed=2 * LOOKBACK + 60))
+        assert (finished(ledger.snapshot()), ledger.snapshot().settled) == (3, 2)
 
     @pytest.mark.parametrize("step", [-40 * 86_400.0, 40 * 86_400.0])
     def test_a_step_of_the_wall_clock_does_no_harm(
