@@ -5,7 +5,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 
-.PHONY: demo demo-monitoring test unit property integration e2e goldens soak simulate mutations mutants lint format types docs alerts dashboards pictures lock lint-packaging check-package check-image check-chart chart sbom build clean check help
+.PHONY: demo demo-monitoring test unit property integration e2e goldens soak simulate simulate-long mutations mutants lint format types docs alerts dashboards pictures lock lint-packaging check-package check-image check-chart chart sbom build clean check help
 
 help:  ## say what there is
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -60,6 +60,9 @@ soak: $(VENV)/.dev  ## an hour of everything from outside at once; ARGS="--minut
 SEEDS ?= 100
 simulate: $(VENV)/.dev  ## the whole exporter in simulated time; SEEDS=10000 for a night, ARGS="--replay 7" for one
 	$(BIN)/python -m tests.simulation --kept --seeds $(SEEDS) $(ARGS)
+
+simulate-long: $(VENV)/.dev  ## long lives with little work; SEEDS=50, ARGS="--days 60"
+	$(BIN)/python -m tests.simulation --long --seeds $(SEEDS) $(ARGS)
 
 mutations: $(VENV)/.dev  ## plant faults; does the known seed find each? SEEDS=1000 looks for the first that does
 	$(BIN)/python -m tests.simulation.mutations $(if $(filter command line,$(origin SEEDS)),--seeds $(SEEDS)) $(ARGS)

@@ -11,11 +11,12 @@ import pickle
 import select
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.simulation.plan import HEALING_SECONDS, Plan, draw
+from tests.simulation.long_plan import draw_long
+from tests.simulation.plan import Plan, draw
 from tests.simulation.run import Result, run
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 REAL_SECONDS: Final = 600.0
 """A run that takes longer hangs in something that is not virtual."""
+
+REAL_SECONDS_A_DAY: Final = 60.0
+"""For each day of a long one so much longer."""
 
 KEPT: Final = Path(__file__).parent / "seeds"
 
@@ -34,11 +38,16 @@ class Job:
     seed: int
     without: tuple[str, ...] = ()
     path: Path | None = None
-    patience: float = HEALING_SECONDS
     """Where its plan is kept; None: it is drawn."""
+    patience: float | None = None
+    """Seconds of fair weather, where it is not the plan that says how many."""
+    days: float = 0.0
+    """For so many days a long one lives; 0: it is a short one."""
 
     def plan(self) -> Plan:
         """What happens in it."""
+        if self.path is None and self.days:
+            return draw_long(self.seed, self.days, self.without)
         if self.path is None:
             return draw(self.seed, self.without)
         return Plan.from_json(json.loads(self.path.read_text("utf-8"))["plan"])
@@ -49,14 +58,18 @@ class Job:
         if self.path is not None:
             return f"python -m tests.simulation --replay-file {self.path}"
         more = "".join(f" --without {part}" for part in self.without)
+        if self.days:
+            more = f" --long --days {self.days:g}{more}"
         return f"python -m tests.simulation --replay {self.seed}{more}"
 
 
 def _do(job: Job) -> tuple[Result, list[str]]:
-    faulthandler.dump_traceback_later(REAL_SECONDS, exit=True)
-    gc.disable()  # a collection at another moment would be another schedule
     plan = job.plan()
-    plan.patience = job.patience
+    allowed = REAL_SECONDS + plan.days * REAL_SECONDS_A_DAY
+    faulthandler.dump_traceback_later(allowed, exit=True)
+    gc.disable()  # a collection at another moment would be another schedule
+    if job.patience is not None:
+        plan.patience = job.patience
     return run(plan)
 
 
@@ -123,7 +136,7 @@ def _fails(job: Job) -> bool:
 def shrunk(job: Job, parts: list[str]) -> Job:
     """The same failure with as little as it needs."""
     for part in parts:
-        fewer = Job(job.seed, (*job.without, part))
+        fewer = replace(job, without=(*job.without, part))
         if _fails(fewer):
             job = fewer
     return job
@@ -144,9 +157,11 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first of them")
     parser.add_argument("--these", type=int, nargs="+", help="these seeds, and no others")
     parser.add_argument("--seconds", type=float, help="begin no more after so many seconds")
+    parser.add_argument("--patience", type=float, help="seconds of fair weather")
     parser.add_argument(
-        "--patience", type=float, default=HEALING_SECONDS, help="seconds of fair weather"
+        "--long", action="store_true", help="long lives with little work; see --days"
     )
+    parser.add_argument("--days", type=float, default=30.0, help="how long each of them lives")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--replay", type=int, help="one seed, with the end of its log")
     parser.add_argument("--replay-file", type=Path, help="one that was kept")
@@ -159,10 +174,11 @@ def main() -> int:
     parser.add_argument("--twice", action="store_true", help="see that each seed repeats itself")
     options = parser.parse_args()
     warm_up()
+    days = options.days if options.long else 0.0
     if options.replay_file is not None:
         return _replay(Job(0, (), options.replay_file))
     if options.replay is not None:
-        job = Job(options.replay, tuple(options.without))
+        job = Job(options.replay, tuple(options.without), days=days)
         if options.keep:
             content = {"why": options.why, "plan": job.plan().as_json()}
             path = KEPT / f"{options.keep}.json"
@@ -176,11 +192,13 @@ def main() -> int:
         for seed in options.these or range(options.first, options.first + options.seeds):
             if options.seconds is not None and time.monotonic() - began > options.seconds:
                 return
-            yield Job(seed, patience=options.patience)
+            job = Job(seed, tuple(options.without), patience=options.patience, days=days)
+            yield job
             if options.twice:
-                yield Job(seed, patience=options.patience)
+                yield job
 
     count, seconds, healed, lives, finished, failed = 0, 0.0, 0.0, 0, 0, []
+    rows = size = objects = 0
     traces: dict[Job, int] = {}
     for job, result, _ in done(jobs(), options.processes):
         count += 1
@@ -192,6 +210,8 @@ def main() -> int:
             lives += result.lives
             healed = max(healed, result.healed)
             finished += result.finished
+            rows, size = max(rows, result.rows), max(size, result.size)
+            objects = max(objects, result.objects)
             faults = list(result.faults)
             if traces.setdefault(job, result.trace) != result.trace:
                 faults.append("a second run of it went otherwise")
@@ -203,12 +223,14 @@ def main() -> int:
             break
     took = time.monotonic() - began
     _say(
-        f"{count} runs, {len(failed)} failed; {seconds / 3600:.1f} simulated hours, {lives} lives, "
+        f"{count} runs, {len(failed)} failed; {_told(seconds)}, {lives} lives, "
         f"{finished} outcomes, healed within {healed:.0f} s, in {took:.0f} s"
     )
+    if days:
+        _say(f"at most {rows} settled rows, {size / 1e6:.1f} MB and {objects} objects")
     if options.shrink:
         for job in failed[:5]:
-            _say(f"shrunk: {shrunk(job, draw(job.seed).parts).command}")
+            _say(f"shrunk: {shrunk(job, job.plan().parts).command}")
     return 1 if failed else 0
 
 
@@ -226,6 +248,11 @@ def _replay(job: Job) -> int:
     for fault in result.faults:
         _say(f"FAULT {fault}")
     return 1 if result.faults else 0
+
+
+def _told(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:.1f} simulated hours" if hours < 48 else f"{hours / 24:.1f} simulated days"
 
 
 def _say(text: str) -> None:

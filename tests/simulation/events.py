@@ -70,8 +70,12 @@ class Events:
                 for sock in list(run.network.open.values()):
                     sock.broken(104)
             case "clock-jumps":
-                run.clock_was_put = True
+                run.clock_put_until = here.now + event.much if run.plan.days else inf
                 here.wall_error += self._dice.choice((-3600.0, -5.0, 5.0, 3600.0))
+            case "token":
+                # The one who changes it tells the exporter a while later.
+                token = run.service.change_token()
+                here.after(event.much, lambda: run.give_token(token))
             case "standstill":
                 # Of the whole machine, in which the service goes on.
                 self._stand_still(life, event.much)
@@ -99,7 +103,11 @@ class Events:
             return
         self._run.account["max_streams"] = self._dice.choice((1, 3, 500))
         listing = dict(self._run.account["listing"])
-        listing["interval"] = self._dice.choice((5, 10, 20))
+        if self._run.plan.days:
+            most = self._run.plan.interval
+            listing["interval"] = self._dice.choice((most, most / 2))
+        else:
+            listing["interval"] = self._dice.choice((5, 10, 20))
         self._run.account["listing"] = listing
         config = self._run.config()
         assert self._run.life is not None

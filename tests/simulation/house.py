@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import urllib3.connection
 
-from tests.simulation import disk, network, scheduler, virtual_threading
+from tests.simulation import disk, network, quiet, scheduler, virtual_threading
 from tests.simulation.loops import VirtualLoop, VirtualSelector
 from tests.simulation.quick import make_quick
 from tests.simulation.scheduler import world
@@ -112,6 +112,7 @@ def make_virtual() -> None:
     connection: Any = urllib3.connection
     connection.wait_for_read = network.wait_for_read
     _give_disk()
+    quiet.let_rest()
 
 
 def _give_disk() -> None:

@@ -36,6 +36,8 @@ class Network:
         self.is_away = False
         """Nobody can be reached, and what is sent gets lost."""
         self.open: dict[int, VirtualSocket] = {}
+        self.on_news: Callable[[], None] | None = None
+        """Told whenever anything reaches a socket."""
         self.wire = Wire()
 
     def delay(self) -> float:
@@ -291,6 +293,8 @@ class VirtualSocket:
             world().after(NETWORK.delay(), server.hung_up)
 
     def _tell(self) -> None:
+        if NETWORK.on_news is not None:
+            NETWORK.on_news()
         waiters, self._waiters = self._waiters, []
         for waker in waiters:
             waker()

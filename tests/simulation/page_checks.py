@@ -32,6 +32,8 @@ class Around:
     """Seconds since the process began."""
     list_age: float
     """Seconds since a list was answered; infinity: never by this process."""
+    interval: float
+    """Seconds between two readings of the list, where that is much."""
     has_slices: bool
     share: int
     """Requests a period."""
@@ -59,7 +61,7 @@ def faults_of(page: Mapping[str, float], around: Around) -> Iterator[str]:
         yield f"{in_gauge:g} workflows are shown, and {open_now:g} are open"
     if total("request_budget_used") > around.share:
         yield "the page says that more requests are in the window than are allowed"
-    is_blind = min(around.age, around.list_age) > BLIND_SECONDS
+    is_blind = min(around.age, around.list_age) > around.interval + BLIND_SECONDS
     if is_blind and is_up == 1:
         yield f"no list for {around.list_age:.0f} s, and account_up is 1"
     if is_blind and "comfycontrol_workflow_queue_position" in by_name:

@@ -1,7 +1,7 @@
 """What happens in one simulated run: all of it follows from the seed.
 
 Each thing that can be left out has a name, so that a failure can be shrunk to what it needs.
-To add a fault, add an entry to `_TRAITS` or `_FAULTS`, or a kind of event to `_events` and what it
+To add a fault, add an entry to `TRAITS` or `FAULTS`, or a kind of event to `_events` and what it
 does to `Run`.
 """
 
@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from exporter.simulator.faults import MalformedList, MalformedSnapshot
+from tests.simulation.scheduler import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -22,6 +23,9 @@ is fair, and no more work comes."""
 
 HEALING_SECONDS: Final = 3600.0
 """By then everything must be right."""
+
+MOST_STEPS: Final = 3_000_000
+MOST_STEPS_A_DAY: Final = 300_000
 
 ACCOUNT: Final = "studio"
 
@@ -61,6 +65,12 @@ class Plan:
     """The configuration's `metrics`."""
     has_boot_id: bool = True
     """Whether the machine says which of its starts this is."""
+    days: float = 0.0
+    """For so many days it lives, in a long run; 0: it is a short one."""
+    reconciling: dict[str, float] = field(default_factory=dict)
+    """The pace at which totals are compared and the list is audited, where it is not ours."""
+    epoch: float = EPOCH
+    """The service's wall clock at the start, if it is the simulator."""
     patience: float = HEALING_SECONDS
     """By so many seconds of fair weather everything must be right."""
     parts: list[str] = field(default_factory=list)
@@ -71,6 +81,21 @@ class Plan:
         """Whether a list that could be read has shown whatever is in it, and there is room."""
         hides = {"trait:broken", "fault:malformed_list"}
         return hides.isdisjoint(self.parts) and self.account.get("max_open_workflows", 0) > 1000
+
+    @property
+    def interval(self) -> float:
+        """By so much more than in a short run the list may be old."""
+        return float(self.account["listing"]["interval"]) if self.days else 0.0
+
+    @property
+    def lookback(self) -> float:
+        """How far back the list is read."""
+        return float(self.account["listing"]["lookback"])
+
+    @property
+    def steps(self) -> int:
+        """With more steps of threads something goes round in circles."""
+        return MOST_STEPS + int(self.days * MOST_STEPS_A_DAY)
 
     def as_json(self) -> dict[str, Any]:
         """All of it, to be kept: what a seed draws changes with what there is to be drawn."""
@@ -89,7 +114,7 @@ def _window(random: Random, longest: float, storm: float) -> dict[str, Any]:
 
 
 # What the service does all the time, in runs that draw it.
-_TRAITS: Final[dict[str, Any]] = {
+TRAITS: Final[dict[str, Any]] = {
     "stamps": lambda r: {
         place: {
             "unit": r.choice(("s", "ms", "us", "ns")),
@@ -139,7 +164,7 @@ _SNAPSHOTS: Final = tuple(v for v in get_args(MalformedSnapshot) if v != "unknow
 _LISTS: Final = tuple(v for v in get_args(MalformedList) if v != "item_unknown_status")
 
 # What breaks answers and streams for a while.
-_FAULTS: Final[dict[str, Any]] = {
+FAULTS: Final[dict[str, Any]] = {
     "framing": lambda r: {"kind": "framing", "probability": 0.5},
     "malformed_snapshot": lambda r: {
         "kind": "malformed_snapshot",
@@ -237,7 +262,7 @@ def draw(seed: int, without: Collection[str] = ()) -> Plan:
         plan.service = "second"
     traits: dict[str, Any] = {}
     chance = random.choice((0.0, 0.1, 0.2, 0.5))
-    for name, make in _TRAITS.items():
+    for name, make in TRAITS.items():
         if has(f"trait:{name}", chance):
             value = part(name, make)
             if name in ("words", "totals"):
@@ -246,7 +271,7 @@ def draw(seed: int, without: Collection[str] = ()) -> Plan:
                 traits[name] = value
     faults: list[dict[str, Any]] = []
     chance = random.choice((0.0, 0.05, 0.15, 0.4))
-    for name, make in _FAULTS.items():
+    for name, make in FAULTS.items():
         if has(f"fault:{name}", chance):
             longest = _LONGEST.get(name, plan.storm / 2)
             window = part(f"{name}/window", _window, longest, plan.storm)
@@ -323,7 +348,7 @@ _KINDS: Final = {
 _SHORTEST: Final = 0.2
 
 
-def _lasting(random: Random, most: float) -> float:
+def lasting(random: Random, most: float) -> float:
     """A moment as often as a minute: each finds other things."""
     return float(_SHORTEST * (max(most, 1.0) / _SHORTEST) ** random.random())
 
@@ -336,9 +361,7 @@ def _events(plan: Plan, often: float, has: Callable[[str, float], bool], part: A
                 plan.events.append(
                     part(
                         name,
-                        lambda r, k, most: Event(
-                            r.uniform(5, plan.storm - 5), k, _lasting(r, most)
-                        ),
+                        lambda r, k, most: Event(r.uniform(5, plan.storm - 5), k, lasting(r, most)),
                         kind,
                         longest,
                     )

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 from exporter.app.app import App
 from exporter.budget import journal
 from exporter.config import Config
+from exporter.following.reconciling import Pace
 from exporter.ledger import witness
 from exporter.ledger.opening import OpenLedgerError
 from exporter.ledger.sqlite import LedgerInUseError
 from exporter.simulator import PLANTED
-from tests.simulation import disk, network, scheduler, verdict, virtual_threading
+from tests.simulation import disk, network, quiet, scheduler, verdict, virtual_threading
 from tests.simulation.ear import Ear
 from tests.simulation.events import Events
+from tests.simulation.growth import Growth
 from tests.simulation.plan import ACCOUNT, Plan
+from tests.simulation.quiet import Quiet
 from tests.simulation.scheduler import Life, Scheduler
 from tests.simulation.scraping import Scrapes
 from tests.simulation.services import Simulated, make_service
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 STOP_WITHIN: Final = 3.0
-MOST_STEPS: Final = 3_000_000
 
 
 @dataclass
@@ -47,6 +49,11 @@ class Result:
     requests: int = 0
     healed: float = 0.0
     """Seconds of fair weather until everything was right."""
+    objects: int = 0
+    """The most that the process held in a long run, when nothing happened."""
+    rows: int = 0
+    """The most settled workflows in its ledger, and the size of that below."""
+    size: int = 0
     faults: list[str] = field(default_factory=list)
     parts: list[str] = field(default_factory=list)
 
@@ -60,10 +67,13 @@ class Run:
         self.scheduler = Scheduler(
             Random(f"{plan.seed}/schedule"), eagerness=plan.eagerness, cost=plan.cost
         )
+        self.scheduler.epoch = plan.epoch
         scheduler.begin(self.scheduler)
         self._dice = Random(f"{plan.seed}/events")
         self.network = network.Network(plan.latency)
         network.begin(self.network)
+        self.quiet = Quiet(lambda: self.app, ACCOUNT)
+        quiet.begin(self.quiet if plan.days else None)
         self.disk = disk.Disk(
             folder,
             Random(f"{plan.seed}/disk"),
@@ -82,9 +92,14 @@ class Run:
         root.setLevel(logging.INFO)
         self._jitter = Random(f"{plan.seed}/jitter").random
         self.driver = Life("driver")
+        self.token_file = folder / "token"
+        if plan.days:
+            self.give_token(self.service.token)
         self.account: dict[str, Any] = {
             "name": ACCOUNT,
-            "token": self.service.token,
+            **(
+                {"token_file": str(self.token_file)} if plan.days else {"token": self.service.token}
+            ),
             "base_url": "http://service",
             **plan.account,
         }
@@ -96,7 +111,8 @@ class Run:
         self.lives = 0
         self.stop = virtual_threading.Event()
         self.has_lost_memory = False
-        self.clock_was_put = False
+        self.clock_put_until = -inf
+        """Until then what was noted by its wall clock may be from before somebody has put it."""
         self.named_at = -inf
         self._forgot_at: list[float] = []
         self._booted = -scheduler.MONOTONIC
@@ -107,6 +123,8 @@ class Run:
         self.began_at = inf
         self.others_ask = False
         self.is_over = False
+        self._look = 300.0 if plan.days else 1.0
+        self.growth = Growth(self)
         self.events = Events(self, self._dice)
         self.scrapes = Scrapes(self, self._dice)
 
@@ -117,16 +135,18 @@ class Run:
         here, faults = self.scheduler, self.result.faults
         self.service.start()
         here.spawn(self.guarded(self._drive), "driver", self.driver)
+        if self.plan.days:
+            here.spawn(self.guarded(self.growth.watch), "growth", self.driver)
         for scraper, pace in zip(self.scrapes.servers, self.plan.paces, strict=True):
             here.spawn(
                 self.guarded(partial(self.scrapes.scrape, scraper, pace)), "scraper", self.driver
             )
         try:
-            here.run(lambda: self.is_over or bool(here.failures) or here.steps > MOST_STEPS)
+            here.run(lambda: self.is_over or bool(here.failures) or here.steps > self.plan.steps)
         except scheduler.Stuck:
             faults.append("nothing can happen any more, and the end has not come")
-        if here.steps > MOST_STEPS:
-            faults.append(f"no end after {MOST_STEPS} steps: something goes round in circles")
+        if here.steps > self.plan.steps:
+            faults.append(f"no end after {here.steps} steps: something goes round in circles")
         faults += here.failures
         for scraper in self.scrapes.servers:
             faults += scraper.faults
@@ -146,6 +166,10 @@ class Run:
                 self.is_over = True
 
         return run
+
+    @property
+    def clock_was_put(self) -> bool:
+        return self.scheduler.now < self.clock_put_until
 
     # Lives ------------------------------------------------------------------------------------
 
@@ -190,6 +214,7 @@ class Run:
                     jitter=self._jitter,
                     collectors=(),
                     fresh_services=False,
+                    reconciling=Pace(**self.plan.reconciling),
                 )
             except (OpenLedgerError, LedgerInUseError) as error:
                 if self.disk.fault is None:
@@ -216,8 +241,13 @@ class Run:
         self.network.sever(life)
         life.is_dead = True
 
+    def give_token(self, token: str) -> None:
+        """Let the exporter have a token."""
+        self.token_file.write_text(token, "ascii")
+
     def config(self) -> Config:
-        return Config.model_validate({"accounts": [self.account], "metrics": self.plan.metrics})
+        content = {"accounts": [self.account], "metrics": self.plan.metrics}
+        return Config.model_validate(content)
 
     def _died(self, life: Life) -> None:
         self.network.sever(life)
@@ -268,7 +298,7 @@ class Run:
         """Wait until then; bring the process back whenever it dies."""
         here = self.scheduler
         while here.now < at:
-            here.sleep(min(1.0, at - here.now))
+            here.sleep(min(self._look, at - here.now))
             if self.life is not None and self.life.is_dead:
                 self.restart(self._dice.uniform(0.1, 30.0))
 
@@ -286,26 +316,26 @@ class Run:
     # The end ----------------------------------------------------------------------------------
 
     def _heal(self) -> None:
-        """Wait until all is right, for an hour at most."""
+        """Wait until all is right, for an hour at most, or for as long as a long plan says."""
         here = self.scheduler
         begin = here.now
         faults: list[str] = []
         while here.now < begin + self.plan.patience:
-            here.sleep(5.0)
+            here.sleep(max(5.0, self._look))
             # So that it is still true after the wait below.
-            lately = verdict.LIST_SECONDS / 2
+            lately = self.plan.interval + verdict.LIST_SECONDS / 2
             if not self.service.is_idle() or self._differences(lately):
                 continue
             self.result.healed = here.now - begin
             # What is counted twice comes late; and new series are held at 0 for a while.
             here.sleep(self.plan.settle)
-            faults = self._differences(verdict.LIST_SECONDS)
+            faults = self._differences(self.plan.interval + verdict.LIST_SECONDS)
             if not faults:
                 return
             # Perhaps what is counted was right by chance: one that had ended before counting began
             # was counted, which is allowed, and one that ended just now was not seen yet.
         self.result.healed = here.now - begin
-        self.result.faults += faults or self._differences(verdict.LIST_SECONDS)
+        self.result.faults += faults or self._differences(self.plan.interval + verdict.LIST_SECONDS)
 
     def _differences(self, lately: float) -> list[str]:
         """Every way in which what is counted is not what happened."""
@@ -327,7 +357,8 @@ class Run:
             self.scrapes.answer(app, scraper, self.lives)  # each has seen the end
         faults += verdict.of_sums(self.scrapes.servers[0].latest)
         age = here.now - self.began_at
-        faults += verdict.of_itself(self.scrapes.servers[0].latest, here.wall(), age)
+        lately = self.plan.interval + verdict.LIST_SECONDS
+        faults += verdict.of_itself(self.scrapes.servers[0].latest, here.wall(), age, lately)
         faults += verdict.of_requests(
             self.service, self.share, self._forgot_at, others_ask=self.others_ask
         )

@@ -102,6 +102,8 @@ class Scheduler:
         """What happened, in short: equal for equal seeds."""
         self.failures: list[str] = []
         self.current: Task | None = None
+        self.on_step: Callable[[Task], None] | None = None
+        """Told of each thread that goes on."""
         self._eagerness = eagerness
         self._cost = cost
         self._ready: list[Task] = []
@@ -261,6 +263,8 @@ class Scheduler:
             return
         life.steps += 1
         self.steps += 1
+        if self.on_step is not None:
+            self.on_step(task)
         self.trace = hash((self.trace, round(self.now * 1e6), task.name))
         asyncio._set_running_loop(task.loop)
         self.current = task

@@ -41,7 +41,7 @@ class Scrapes:
 
     def __init__(self, run: Run, dice: Random) -> None:
         self._run, self._dice = run, dice
-        self.servers = [Scraper(KEPT), Scraper(KEPT)]
+        self.servers = [Scraper(KEPT, pace) for pace in run.plan.paces]
         self.most_open = 0.0
         """The largest number of open workflows that was shown."""
         self._known: set[str] = set()
@@ -99,6 +99,7 @@ class Scrapes:
             clock_was_put=self._run.clock_was_put,
             age=here.now - self._run.began_at,
             list_age=here.now - known.listed_at,
+            interval=self._run.plan.interval,
             has_slices=bool(self._run.plan.metrics),
             share=self._run.share,
             silence=here.now - max(known.heard_at, self._run.named_at),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from exporter.simulator.scenario import Scenario
 from tests.simulation import second_service
 from tests.simulation.first_service import FirstService
-from tests.simulation.scheduler import EPOCH, MONOTONIC, world
+from tests.simulation.scheduler import MONOTONIC, world
 from tests.simulation.second_server import SecondServer
 from tests.simulation.second_service import SecondService
 
@@ -70,6 +70,15 @@ class Simulated(Protocol):
     def calm(self) -> None:
         """No more faults, and no more work."""
 
+    def ended_since(self, at: float) -> int:
+        """How many workflows have ended since then, in seconds of the world, or are open."""
+
+    def latest_end(self, by: float) -> float:
+        """The latest end by then, in seconds of the world."""
+
+    def change_token(self) -> str:
+        """Refuse the present token from now on; return the next one."""
+
     def others_ask(self) -> None:
         """Somebody else on our address asks something."""
 
@@ -89,9 +98,11 @@ class _First:
         network.addresses["service", 80] = self._service.serve
         engine = self._engine = self._service.engine
         self.token = engine.tokens.current["studio"]
-        self.secrets = [self.token]
+        self.secrets = [self.token, *(f"cfc_sim_next_{n:032}" for n in range(3))]
         self.has_neighbours = False
-        self.epoch = EPOCH
+        self.epoch = plan.epoch
+        # What ended so long ago, or ran again, is found later: at the end it must be right.
+        self._shows_for = plan.lookback / 2 if plan.days else inf
         self._asked: list[float] = []
         self._refused = 0
         ask = engine.limit.ask
@@ -138,11 +149,32 @@ class _First:
             if not each.final_at_start and each.id not in within.hidden:
                 ended = each.ended_day
                 over = inf if ended is None else now - (within.now - ended)
+                if now - over > self._shows_for or (each.execution and self._shows_for < inf):
+                    continue
                 yield each.id, each.created_ms / 1000 - self.epoch, over
 
     def calm(self) -> None:
         self._engine.faults.replace(())
         self._engine.set_paused(paused=True)
+
+    def ended_since(self, at: float) -> int:
+        return sum(end > at for end in self._ends()) + len(self._engine.world.gone)
+
+    def latest_end(self, by: float) -> float:
+        return max((end for end in self._ends() if end <= by), default=-inf)
+
+    def _ends(self) -> Iterator[float]:
+        self._engine.pump()
+        within, now = self._engine.world, world().now
+        for each in within.every():
+            yield inf if each.ended_day is None else now - (within.now - each.ended_day)
+
+    def change_token(self) -> str:
+        number = self.secrets.index(self.token) + 1
+        self.token = self.secrets[number % len(self.secrets)]
+        self._engine.tokens.revoke("studio")
+        self._engine.tokens.accept("studio", self.token)
+        return self.token
 
     def others_ask(self) -> None:
         self._ask(CLIENT, MONOTONIC + world().now)
@@ -224,6 +256,18 @@ class _Second:
 
     def calm(self) -> None:
         self._service.quiet(world().now)
+
+    def ended_since(self, at: float) -> int:
+        self._service.advance(world().now)
+        return sum(each.ended > at for each in self._service.truth())
+
+    def latest_end(self, by: float) -> float:
+        self._service.advance(world().now)
+        ends = (each.ended for each in self._service.truth())
+        return max((end for end in ends if end <= by), default=-inf)
+
+    def change_token(self) -> str:
+        return self.token  # it has one only
 
     def others_ask(self) -> None:
         runner = "/v1/runner"

@@ -3,13 +3,17 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.simulation.long_plan import draw_long
 from tests.simulation.mutations import record
 from tests.simulation.mutations.planted import PLANTED
-from tests.simulation.plan import draw
+from tests.simulation.plan import Plan, draw
+from tests.simulation.scraper import Scraper
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,12 +48,32 @@ def test_a_seed_repeats_itself() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_what_is_left_out_changes_nothing_else() -> None:
-    whole = draw(4)
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_long_life_passes() -> None:
+    """`make simulate ARGS="--long"` runs longer ones."""
+    done = simulate("--long", "--days", "4", "--seeds", "1", "--first", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("drawn", [draw, partial(draw_long, days=20.0)], ids=["short", "long"])
+def test_what_is_left_out_changes_nothing_else(drawn: Callable[..., Plan]) -> None:
+    whole = drawn(4)
+    assert whole.parts
     for part in whole.parts:
-        less = draw(4, [part])
+        less = drawn(4, without=[part])
         assert [each for each in whole.parts if each != part] == less.parts
         assert set(less.events) <= set(whole.events)
+
+
+def test_what_a_rare_scraper_leaves_out_changes_no_increase() -> None:
+    name, values = "ended_total", [0, 0, 0, 1, 1, 1, 1, 3, 3, 3]
+    frequent, rare = Scraper((), 60.0), Scraper((), 3600.0)
+    for number, value in enumerate(values):
+        for each in (frequent, rare):
+            each.take(3600.0 * number, 1, f"{name} {value}\n")
+    assert len(rare.series[name]) < len(frequent.series[name])
+    assert rare.increase(name, -1e-9, 32_400.0) == frequent.increase(name, -1e-9, 32_400.0) == 3
 
 
 @pytest.mark.parametrize("mutation", PLANTED, ids=lambda mutation: mutation.name)

@@ -77,9 +77,7 @@ def _of_account(latest: dict[str, float]) -> Iterator[str]:
         yield f"the account is up, and account_up says {up}"
 
 
-def _of_list(
-    latest: dict[str, float], wall: float, age: float, most: float = LIST_SECONDS
-) -> Iterator[str]:
+def _of_list(latest: dict[str, float], wall: float, age: float, most: float) -> Iterator[str]:
     """Whether the list was read lately. A pass that was held up says when it began."""
     at = latest.get(f'comfycontrol_listing_last_success_timestamp_seconds{{account="{ACCOUNT}"}}')
     if age > most and (at is None or wall - at > most):
@@ -120,13 +118,16 @@ def of_sums(latest: dict[str, float]) -> Iterator[str]:
         yield f"discovered {discovered:g} is not finished {finished:g} + dropped {dropped:g}"
 
 
-def of_itself(latest: dict[str, float], wall: float, age: float) -> Iterator[str]:
+def of_itself(
+    latest: dict[str, float], wall: float, age: float, lately: float = LIST_SECONDS
+) -> Iterator[str]:
     """What the page says of the exporter, when all has been right for a while.
 
-    `age` is that of the process: a young one may still be at its first pass.
+    `age` is that of the process: a young one may still be at its first pass. The list must have
+    been read within `lately` seconds.
     """
     yield from _of_account(latest)
-    yield from _of_list(latest, wall, age)
+    yield from _of_list(latest, wall, age, lately)
     for series, value in latest.items():
         if series.startswith("comfycontrol_exporter_ledger_regressions_total") and value:
             yield "it says that a counter has stepped back"
@@ -186,6 +187,8 @@ def of_increase(scrapers: Sequence[Scraper], truth: Counter[str]) -> Iterator[st
             expected += truth[status]
             if is_known and abs(found - expected) > 1e-6 * max(1.0, expected):
                 yield f"scraper {number}: increase of {status} is {found}, in truth {expected}"
+        if not scraper.is_frequent:
+            continue
         # Series whose labels nobody knew in advance: each is seen at 0 first.
         first = sum(
             points[0][1]

@@ -201,6 +201,12 @@ class Event:
     def clear(self) -> None:
         self._is_set = False
 
+    def nudge(self) -> None:
+        """End the waits that are under way, as if their time were over."""
+        waiters, self._waiters = self._waiters, []
+        for waker in waiters:
+            waker()
+
     def wait(self, timeout: float | None = None) -> bool:
         here = world()
         if here.current is None:
