@@ -160,7 +160,8 @@ def _may_stand_above(above: WorkflowPage, shown: WorkflowPage | None) -> bool:
         return False
     lead = _lead(above, shown)
     is_close = lead is not None and lead > -DISORDER_SECONDS
-    return is_close or None is not above.total != shown.total is not None
+    totals = {above.total, shown.total}
+    return is_close or (None not in totals and len(totals) > 1)
 
 
 def _shows_the_same(above: WorkflowPage, shown: WorkflowPage) -> bool:

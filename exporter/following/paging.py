@@ -133,7 +133,7 @@ class Reach:
         self._proven = 0
         self._stride: int | None = None
         self._total: int | None = None
-        # The largest total that any page has told.
+        # The largest total that was told since a page last repeated rows.
         self._most_told = 0
         # The last rows that were read, each with its number counted from the top.
         self._rows: dict[str, int] = {}
@@ -354,6 +354,9 @@ class Reach:
             self._joined = self._count
             self.end = max(bottom, page.end if page.stride is not None else 0)
         else:
+            # Nothing is missing above this page, so its total is what the next ones compare with.
+            # Otherwise, one deleted row would make all of them doubtful.
+            self._most_told = self._total or self._most_told
             stood = bottom - len(new) + (0 if new else self._below(ids, known))
             pushed = stood - self.end
             is_full = page.number == 1 or shown.entries == (page.stride or page.size)

@@ -454,6 +454,14 @@ class TestATotalThatHasBecomeSmaller:
         assert reach.at_end
         assert reach.doubtful == (first > 5)
 
+    def test_a_deleted_row_makes_a_pass_step_back_only_once(self) -> None:
+        reach = Reach()
+        reach.read(PageToRead(1, 5), page(*"abcde", total=20))
+        assert not reach.read(PageToRead(2, 5), page(*"ghijk", total=19))
+        reach.read(PageToRead(1, 5), page(*"acdef", total=19))
+        assert reach.read(PageToRead(2, 5), page(*"ghijk", total=19))
+        assert reach.read(PageToRead(3, 5), page(*"lmnop", total=19))
+
     def test_a_lagging_top_after_a_step_back_is_not_the_whole_list(self) -> None:
         reach = Reach()
         reach.read(PageToRead(1, 5), page(*"abcde", total=12))
