@@ -445,9 +445,14 @@ class ListPages:
         is_probe: bool = False,
     ) -> tuple[PageToRead, WorkflowPage]:
         """Read the page that `choose` returns when the request's turn has come."""
+        chosen = PageToRead(1)
 
         def read(call: Call) -> tuple[PageToRead, WorkflowPage]:
-            page = choose(self._now().monotonic)
+            nonlocal chosen
+            # A redirect leads to the page that was redirected, whatever is best by now.
+            if call.target is None:
+                chosen = choose(self._now().monotonic)
+            page = chosen
             return page, self._access.client.list_workflows(
                 page=page.number - 1 + self._numbers.first,
                 per_page=page.size,

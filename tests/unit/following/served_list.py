@@ -8,6 +8,7 @@ from typing import Literal, TypeVar
 from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import (
     BadRequestError,
+    Call,
     NotFoundError,
     ServerFaultError,
     ServiceError,
@@ -148,12 +149,12 @@ class Listed:
     async def ask(
         self,
         priority: Priority,
-        request: Callable[[object], Answer],
+        request: Callable[[Call], Answer],
         *,
         about_one: bool = False,
     ) -> Answer:
         del priority, about_one
-        return request(None)
+        return request(Call())
 
     def list_workflows(
         self, *, page: int, per_page: int, status: str | None, call: object

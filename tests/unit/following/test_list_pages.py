@@ -9,6 +9,7 @@ import pytest
 from exporter.budget.sliding_window import Priority
 from exporter.comfycontrol import (
     BadRequestError,
+    Call,
     RateLimitedError,
     ServerFaultError,
     ServiceError,
@@ -21,6 +22,7 @@ from exporter.following.listing_pass import PageToRead
 from exporter.interfaces.observations import Moment
 from exporter.retrying import Backoff
 from tests.running import at_once, called
+from tests.unit.following.served_list import Answer, Listed, ServedList
 
 FAULT = ServerFaultError("list: answered with status 503", code="503")
 SHOWN = WorkflowPage(workflows=(), total=0, entries=0, malformed=0)
@@ -71,6 +73,21 @@ class Service:
         return at_once(self.pages.deeper(lambda _: PageToRead(3)))[1]
 
 
+class Redirected(Listed):
+    """Each request is redirected, and the one that follows it waits for its turn."""
+
+    async def ask(
+        self,
+        priority: Priority,
+        request: Callable[[Call], Answer],
+        *,
+        about_one: bool = False,
+    ) -> Answer:
+        await super().ask(priority, request, about_one=about_one)
+        self.now += 1
+        return request(Call("https://localhost/there"))
+
+
 @pytest.fixture
 def service() -> Service:
     service = Service()
@@ -113,6 +130,12 @@ def test_budget_and_gate_hold_the_next_try_back_not_we(
     service.answers = lambda _, times: error if times < 20 else None
     assert service.read() is SHOWN
     assert (service.now, len(service.asked)) == (0.0, 20)
+
+
+def test_a_redirect_leads_to_the_page_that_was_requested() -> None:
+    listed = Redirected(ServedList())
+    page, _ = at_once(listed.pages.deeper(lambda now: PageToRead(2 + int(now))))
+    assert listed.asked[-2:] == [(page.number, page.size)] * 2
 
 
 def test_a_filter_that_there_is_not_is_said_at_once(service: Service) -> None:
