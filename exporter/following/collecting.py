@@ -23,7 +23,7 @@ the stream of a lagging replica, must not delay the others."""
 
 
 class PendingCollector:
-    """Asks for a few workflows at once, those that have waited longest.
+    """Asks for a few workflows at once; `PendingOrder` decides which.
 
     A workflow that cannot be read now makes room for the next, and is asked for again later. Each
     try is a task of the event loop.

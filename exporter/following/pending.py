@@ -59,12 +59,14 @@ class PendingOrder:
 
         The one with the fewest answers; of these the most urgent.
         """
-        due = (
-            (workflow_id, pending)
-            for workflow_id, pending in self._pending.items()
-            if pending.not_before <= now and workflow_id not in busy
-        )
-        chosen = min(due, key=lambda each: each[1].answers, default=None)
+        chosen: tuple[str, _Pending] | None = None
+        for workflow_id, pending in self._pending.items():
+            if pending.not_before > now or workflow_id in busy:
+                continue
+            if chosen is None or pending.answers < chosen[1].answers:
+                chosen = workflow_id, pending
+            if not pending.answers:
+                break  # nothing goes before it, and thousands may follow
         return None if chosen is None else (chosen[0], _way(chosen[1]))
 
     def asked(

@@ -79,7 +79,8 @@ DOWN: Final[LabelValues] = {
     "not_listed": "403 or 404 for the account's list, by the service itself",
     "server_errors": "5xx",
     "no_answer": "nothing arrived: name, connection, proxy, certificate or time-out",
-    "unusable": "none of the service's own answers: a page of an edge in front of it, a redirect, "
+    "unusable": "none of the service's own answers: a page of an edge in front of it, "
+    "a redirect that is not followed, "
     "half a document",
 }
 CAPPED_LABEL: Final[LabelValues] = {
