@@ -25,7 +25,7 @@ SCENARIO = {
     "jobs": [
         {"name": "image", "duration": {"median": "9s", "sigma": 0.5, "min": "2s", "max": "40s"}}
     ],
-    "outcomes": {"failed": 0.2, "cancelled": 0.08, "invalid": 0.05},
+    "outcomes": {"failed": 0.2, "cancelled": 0.08, "invalid": 0.05, "without_cause": 0.1},
 }
 SPEED = 10
 

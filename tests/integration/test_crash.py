@@ -51,7 +51,7 @@ SCENARIO: dict[str, Any] = {
             "outputs": {"min": 1, "max": 3},
         }
     ],
-    "outcomes": {"failed": 0.3, "cancelled": 0.08, "invalid": 0.05},
+    "outcomes": {"failed": 0.3, "cancelled": 0.08, "invalid": 0.05, "without_cause": 0.1},
 }
 
 FAULTS: list[dict[str, Any]] = [

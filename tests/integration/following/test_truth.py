@@ -14,7 +14,7 @@ DAY = f"""
 arrivals: {{rate: 1, spacing: fixed, max_workflows: {WORKFLOWS}}}
 runners: [{{name: gpu, count: 8}}]
 jobs: [{{name: image, duration: {{median: 12s, sigma: 0.7, min: 2s, max: 60s}}}}]
-outcomes: {{failed: 0.25, cancelled: 0.1, invalid: 0.05}}
+outcomes: {{failed: 0.25, cancelled: 0.1, invalid: 0.05, without_cause: 0.2}}
 phases: [{{from: 0s, to: 10s, rate_factor: 0}}]
 """
 
