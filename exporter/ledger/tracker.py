@@ -73,7 +73,7 @@ SECOND_TELLING_SECONDS: Final = 10.0
 """Seconds. If the last snapshot lacks a cause or a stamp, it is asked for after this time: it may
 be available a moment later, or from another endpoint."""
 
-ABSENT_SECONDS: Final = 30.0
+ABSENT_SECONDS: Final = 20.0
 """Seconds. The service may show a cause some time after the end. If the full answer about the
 single workflow has none after this time, there is none. `LEFT_OUT` in `exporter/retrying.py`
 decides when it is asked for until then."""

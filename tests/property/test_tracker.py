@@ -174,7 +174,7 @@ def test_each_run_of_a_workflow_counts_once(
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["stream", "detail", "listing"]), st.floats(0, 29)), max_size=12
+        st.tuples(st.sampled_from(["stream", "detail", "listing"]), st.floats(0, 19)), max_size=12
     ),
     st.sampled_from(["stream", "detail"]),
     st.integers(0, 3600),
@@ -197,7 +197,7 @@ def test_a_cause_is_taken_whenever_it_is_first_shown_before_an_absence_is_believ
         return replace(end, via=via, at=Moment(T0 + 100 + seconds, 100.0 + seconds))
 
     answers = [later(*each) for each in sorted(left_out, key=lambda each: each[1])]
-    told = replace(later(shown_by, 30.0 + shown_after), cause=CAUSE)
+    told = replace(later(shown_by, 20.0 + shown_after), cause=CAUSE)
     facts, states = run([end, *answers, told, told])
     assert [f for f in facts if isinstance(f, Failed)] == [Failed("KSampler", "ValueError")]
     assert states[-1].cause_pending_since is None

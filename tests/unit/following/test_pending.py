@@ -41,7 +41,7 @@ def test_a_cause_is_asked_for_by_the_two_ways_in_turn() -> None:
 
 def test_a_cause_that_answers_leave_out_is_asked_for_after_growing_waits() -> None:
     asked = tries(noted(("a", CAUSE)), 3600.0)
-    assert asked[:4] == [(0.0, "stream"), (10.0, "detail"), (20.0, "stream"), (35.0, "detail")]
+    assert asked[:4] == [(0.0, "stream"), (10.0, "detail"), (15.0, "stream"), (25.0, "detail")]
     # The fourth answer is believed. If it was unreadable, the tries go on.
     assert asked[3][0] >= ABSENT_SECONDS > asked[2][0]
     assert len(asked) <= 8
