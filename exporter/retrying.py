@@ -61,7 +61,7 @@ CAUSES: Final = RetryPolicy((2.0, 5.0, 10.0, 60.0, 120.0, 900.0, 1500.0), spread
 """For pending causes: at most 8 tries in any hour, as after an hour one is counted
 as unknown, unless an outage makes that longer."""
 
-LEFT_OUT: Final = RetryPolicy((10.0, 5.0, 5.0), spread=(1.0, 1.25))
+LEFT_OUT: Final = RetryPolicy((10.0, 5.0, 10.0), spread=(1.0, 1.25))
 """For causes that an answer left out; by then the service may show them. After 20 seconds such an
 answer is believed, so a failure without a cause takes four requests."""
 
