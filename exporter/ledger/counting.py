@@ -5,7 +5,7 @@ from math import inf
 from typing import Final, Literal
 
 from exporter.interfaces.observations import Observation
-from exporter.ledger.runs import SLOW_CLOCK_SECONDS, precision_of
+from exporter.ledger.runs import CLOCK_SLACK_SECONDS, SLOW_CLOCK_SECONDS, precision_of
 from exporter.ledger.workflow import Workflow
 
 FIRST_PASS_SECONDS: Final = 900.0
@@ -58,7 +58,8 @@ def why_not_counted(
     submitted it), and any other as old.
     """
     was_open = workflow.status is not None or workflow.unknown_status is not None
-    if was_open or workflow.run > 1 or not seen.is_over:
+    is_known = was_open or workflow.run > 1 or _has_ended_since_it_was_named(workflow, seen)
+    if is_known or not seen.is_over:
         return None
     if seen.first_pass:
         return "first_pass"
@@ -79,6 +80,23 @@ def why_not_counted(
     )
     is_after = _is_after_cutoff(created, seen, rules.cutoff, is_young=is_young)
     return None if is_after else "before_cutoff"
+
+
+def _has_ended_since_it_was_named(workflow: Workflow, seen: Observation) -> bool:
+    """Whether a workflow that a source named ended only after that.
+
+    The service may not have answered before, not even to an earlier process, so nobody has seen it
+    open. When it was named, by the service's clock, follows from the time that has passed since: by
+    our monotonic clock, or by our wall clock, which also counts from before a restart. Both stamps
+    must be later: the end may be by a fast clock, and an edit moves the other.
+    """
+    end, wall = seen.completed_at, seen.service_wall
+    if workflow.source == "listing" or end is None or wall is None:
+        return False
+    first, now = workflow.first_seen, seen.at
+    named = wall - max(now.monotonic - first.monotonic, now.wall - first.wall)
+    written = end if seen.updated_at is None else min(end, seen.updated_at)
+    return written > named + CLOCK_SLACK_SECONDS
 
 
 def is_past_keeping(seen: Observation, rules: CountingRules) -> bool:

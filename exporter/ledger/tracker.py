@@ -298,12 +298,18 @@ def _has_run_after_all(workflow: Workflow, seen: Observation) -> bool:
 
 def _is_cause_known(seen: Observation, since: Moment) -> bool:
     """Whether this shows the cause, or is a later full answer that shows there is none."""
-    if seen.cause is not None and (seen.cause.node_type or seen.cause.exception_type):
+    if _shows_whole_cause(seen):
         return True
     if seen.cause_unreadable:
         return False  # there is a cause, and the other endpoint may show it
     enough = ABSENT_SECONDS if seen.via == "detail" else ABSENT_IN_STREAM_SECONDS
     return seen.at.monotonic - since.monotonic >= enough
+
+
+def _shows_whole_cause(seen: Observation) -> bool:
+    """Whether this names the node and the exception. Otherwise the rest may be shown later."""
+    cause = seen.cause
+    return bool(cause and cause.node_type and cause.exception_type)
 
 
 def _pay_duration(
@@ -522,7 +528,7 @@ def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Wo
     if seen.via == "listing":
         # The list shows no cause. It is pending, and is asked for when the budget allows.
         return replace(settled, cause_pending_since=seen.at, ask_from=-inf)
-    if seen.cause is None or not (seen.cause.node_type or seen.cause.exception_type):
+    if not _shows_whole_cause(seen):
         return replace(
             settled,
             cause_pending_since=seen.at,

@@ -40,9 +40,13 @@ def created(*stamps: float | None) -> list[WorkflowSummary]:
 @pytest.mark.parametrize(
     ("rows", "date", "ours", "line"),
     [
-        # By the Date header, whatever our clock says; a newer stamp is as true.
+        # By the Date header, if it is not ahead of our clock; a newer stamp is as true.
         ([], NOW, NOW + HOUR, NOW),
-        (created(NOW - 5), NOW, NOW - HOUR, NOW),
+        # If it is ahead of ours, one of the two is wrong: by ours, and the newest stamp.
+        (created(NOW - 5), NOW, NOW - HOUR, NOW - 5),
+        (created(NOW - 5), NOW + 60, NOW, NOW),
+        ([], NOW + 60, NOW, NOW),
+        ([], NOW + 10, NOW, NOW + 10),
         (created(NOW + 0.4), NOW, NOW, NOW + 0.4),
         ([row(updated_at=NOW + 0.7)], NOW, NOW, NOW + 0.7),
         # A stamp that is absurdly far ahead does not win.

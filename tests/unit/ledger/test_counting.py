@@ -19,7 +19,7 @@ from exporter.ledger.counting import (
     must_wait_for_list,
     why_not_counted,
 )
-from exporter.ledger.runs import SLOW_CLOCK_SECONDS
+from exporter.ledger.runs import CLOCK_SLACK_SECONDS, SLOW_CLOCK_SECONDS
 from exporter.ledger.workflow import Workflow
 
 LINE = 1_700_000_000.0
@@ -159,3 +159,36 @@ class TestWaitingForTheList:
         assert must_wait_for_list(workflow("configured"), unstamped, RULES)
         unknown = replace(RULES, cutoff=inf)
         assert not must_wait_for_list(workflow("configured"), unstamped, unknown)
+
+
+class TestANamedWorkflow:
+    """The service may not have answered since a source named it: then nobody saw it open."""
+
+    NAMED = NOW.wall - 3000.0
+
+    def _judged(self, source: Source, *, monotonic: float, **stamps: float) -> str | None:
+        known = replace(workflow(source), first_seen=Moment(self.NAMED, monotonic))
+        told = replace(over(**stamps), first_pass=True, service_wall=NOW.wall + 600)
+        return why_not_counted(known, told, replace(RULES, cutoff=NOW.wall + 600))
+
+    @pytest.mark.parametrize("monotonic", [NOW.monotonic - 3000, NOW.monotonic - 5])
+    def test_one_that_ended_since_is_counted_also_after_a_restart(self, monotonic: float) -> None:
+        # By the service's clock, which is ten minutes ahead of ours.
+        edge = self.NAMED + 600 + CLOCK_SLACK_SECONDS
+        for later in ({"completed": edge + 1}, {"completed": edge + 9, "updated": edge + 1}):
+            assert self._judged("configured", monotonic=monotonic, **later) is None
+        for before in (
+            {"completed": edge},
+            {"completed": edge + 9, "updated": edge},
+            {"completed": edge, "updated": edge + 9},
+        ):
+            assert self._judged("configured", monotonic=monotonic, **before) == "first_pass"
+
+    def test_the_list_names_nothing(self) -> None:
+        later = self.NAMED + 2000
+        assert self._judged("listing", monotonic=2000.0, completed=later) == "first_pass"
+
+    def test_without_the_services_time_nothing_is_compared(self) -> None:
+        known = replace(workflow("configured"), first_seen=Moment(self.NAMED, 2000.0))
+        told = replace(over(completed=NOW.wall), first_pass=True)
+        assert why_not_counted(known, told, RULES) == "first_pass"

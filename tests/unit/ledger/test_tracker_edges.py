@@ -279,15 +279,21 @@ class TestNothingTellsTheTime:
 
 
 class TestWhatAnEndStillOwes:
-    def test_a_cause_needs_one_of_its_two_parts(self) -> None:
-        for cause in (Cause("KSampler", None), Cause(None, "ValueError")):
-            at_once = Track()
-            at_once.sees(seen("failed", 2, started=1, completed=2, cause=cause))
-            assert at_once.facts[-1] == Failed(cause.node_type, cause.exception_type)
-            later = Track()
-            later.sees(seen("failed", 2, started=1, completed=2))
-            paid = later.sees(seen("failed", 3, started=1, completed=2, cause=cause))
-            assert paid == (Failed(cause.node_type, cause.exception_type),)
+    @pytest.mark.parametrize(
+        "cause", [Cause("KSampler", None), Cause(None, "ValueError"), Cause("", "ValueError")]
+    )
+    def test_half_a_cause_is_believed_if_the_rest_is_not_shown_later(self, cause: Cause) -> None:
+        half = seen("failed", 2, started=1, completed=2, cause=cause)
+        stays, grows = Track(), Track()
+        answers: list[tuple[float, Via]] = [(2, "stream"), (13, "detail"), (18, "stream")]
+        for seconds, via in answers:
+            for track in (stays, grows):
+                shown = track.sees(replace(half, at=at(seconds), via=via))
+                assert not any(isinstance(fact, Failed) for fact in shown)
+        whole = replace(half, at=at(19), cause=Cause("KSampler", "ValueError"))
+        assert grows.sees(whole) == (Failed("KSampler", "ValueError"),)
+        believed = stays.sees(replace(half, at=at(23), via="detail"))
+        assert believed == (Failed(cause.node_type, cause.exception_type),)
 
     @pytest.mark.parametrize(
         ("via", "patience"),
