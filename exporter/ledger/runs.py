@@ -631,29 +631,6 @@ def starts_with_that_of_this_run(workflow: Workflow) -> tuple[float, ...]:
     return tuple(dict.fromkeys((*workflow.earlier_starts, *of_this_run)))[-ENDS_KEPT:]
 
 
-def starts_with_replaced(
-    workflow: Workflow, seen: Observation, start: float | None
-) -> tuple[float, ...]:
-    """The starts to store when the end of a run shows another start than the run had before.
-
-    The first try of a requeued run may have started by a clock that is fast. Such a start lies
-    after the end, so an outdated row that shows it again looks like that of a later run.
-
-    Args:
-        workflow: as it was before its end.
-        seen: what shows the end.
-        start: the start of the run that ended.
-    """
-    before, wall, slow = workflow.started_at, seen.service_wall, workflow.slow_by
-    if wall is None:
-        wall, slow = seen.at.wall, workflow.our_clock_slow_by
-    if before is None or start is None or not is_later(before, start):
-        return workflow.earlier_starts
-    if before <= wall + slow + CLOCK_SLACK_SECONDS:
-        return workflow.earlier_starts  # perhaps it is that of the next run, seen first
-    return (*workflow.earlier_starts, before)[-ENDS_KEPT:]
-
-
 def without_idle_stamp(seen: Observation) -> Observation:
     """The observation without an `updated_at` that the service does not change with a run.
 

@@ -51,7 +51,6 @@ from exporter.ledger.runs import (
     settled_by,
     settled_by_when,
     slow_by,
-    starts_with_replaced,
     starts_with_that_of_this_run,
     without_earlier_start,
     without_idle_stamp,
@@ -456,7 +455,6 @@ def _settle(
 ) -> Change:
     ours = counts(workflow, seen, rules)
     is_unsure = _may_never_have_run(workflow, status, seen)
-    started_at = _start_of_ended(workflow, seen)
     settled = replace(
         workflow,
         phase="settled",
@@ -464,8 +462,7 @@ def _settle(
         unknown_status=None,
         queue_position=None,
         entered=None,
-        started_at=started_at,
-        earlier_starts=starts_with_replaced(workflow, seen, started_at),
+        started_at=_start_of_ended(workflow, seen),
         ended_at=seen.ended_at or seen.at.wall,
         settled_at=settled_by_when(seen, slow_by=workflow.slow_by),
     )
