@@ -11,7 +11,6 @@ Ranks count from the top: the newest workflow has rank 0.
 
 from dataclasses import dataclass
 from itertools import islice
-from math import inf
 from typing import Final
 
 from exporter.comfycontrol import WorkflowPage
@@ -247,9 +246,6 @@ class Reach:
         If it does not, there may be a gap above it.
         """
         before, self._total = self._total, shown.total
-        # Rows were deleted, or this is the answer of a lagging replica, which counts fewer rows and
-        # has others on this page.
-        is_shorter = (shown.total or inf) < self._most_told
         self._most_told = max(self._most_told, shown.total or 0)
         added: int | None = None
         if before is not None and shown.total is not None and self._trusts_total:
@@ -258,7 +254,7 @@ class Reach:
         page = self.placed(page, shown.entries)
         if shown.entries == 0:
             return self._read_nothing(page, added)
-        if not self._continues(page, shown, added, is_placed=is_placed, is_shorter=is_shorter):
+        if not self._continues(page, shown, added, is_placed=is_placed):
             if not is_placed and shown.entries < page.size:
                 # More rows were requested than the service returns. What came instead may be from
                 # anywhere.
@@ -316,13 +312,7 @@ class Reach:
         return self.at_end
 
     def _continues(
-        self,
-        page: PageToRead,
-        shown: WorkflowPage,
-        added: int | None,
-        *,
-        is_placed: bool,
-        is_shorter: bool,
+        self, page: PageToRead, shown: WorkflowPage, added: int | None, *, is_placed: bool
     ) -> bool:
         if not self._rows or any(each.id in self._rows for each in shown.workflows):
             return True
@@ -331,6 +321,8 @@ class Reach:
         if page.first == self.end or not shown.workflows:
             # The page is directly below, and repeats no row: only the total can show whether rows
             # are missing. Even one that was wrong before shows it, if it has become smaller.
+            # Then rows were deleted, or a lagging replica has answered, which has other rows here.
+            is_shorter = 0 < (self._total or 0) < self._most_told
             hidden = is_shorter or (added is None and self._shows_again)
             return page.first <= self.end and not added and not (hidden and shown.workflows)
         return False

@@ -5,7 +5,12 @@ from math import inf
 from typing import Final, Literal
 
 from exporter.interfaces.observations import Observation
-from exporter.ledger.runs import CLOCK_SLACK_SECONDS, SLOW_CLOCK_SECONDS, precision_of
+from exporter.ledger.runs import (
+    CLOCK_SLACK_SECONDS,
+    SLOW_CLOCK_SECONDS,
+    first_seen_by_service,
+    precision_of,
+)
 from exporter.ledger.workflow import Workflow
 
 FIRST_PASS_SECONDS: Final = 900.0
@@ -86,15 +91,11 @@ def _has_ended_since_it_was_named(workflow: Workflow, seen: Observation) -> bool
     """Whether a workflow that a source named ended only after that.
 
     The service may not have answered before, not even to an earlier process, so nobody has seen it
-    open. When it was named, by the service's clock, follows from the time that has passed since: by
-    our monotonic clock, or by our wall clock, which also counts from before a restart. Both stamps
-    must be later: the end may be by a fast clock, and an edit moves the other.
+    open. Both stamps must be later: the end may be by a fast clock, and an edit moves the other.
     """
-    end, wall = seen.completed_at, seen.service_wall
-    if workflow.source == "listing" or end is None or wall is None:
+    end, named = seen.completed_at, first_seen_by_service(workflow, seen)
+    if workflow.source == "listing" or end is None or named is None:
         return False
-    first, now = workflow.first_seen, seen.at
-    named = wall - max(now.monotonic - first.monotonic, now.wall - first.wall)
     written = end if seen.updated_at is None else min(end, seen.updated_at)
     return written > named + CLOCK_SLACK_SECONDS
 

@@ -467,15 +467,25 @@ def is_about_earlier_run(workflow: Workflow, seen: Observation) -> bool:
     return over_by is not None and end <= over_by + CLOCK_SLACK_SECONDS
 
 
+def first_seen_by_service(workflow: Workflow, seen: Observation) -> float | None:
+    """When it was first seen or named, by the service's clock; None if the answer gives no time.
+
+    This follows from the time that has passed since: by our monotonic clock, or by our wall clock,
+    which also counts from before a restart.
+    """
+    if seen.service_wall is None:
+        return None
+    first, now = workflow.first_seen, seen.at
+    return seen.service_wall - max(now.monotonic - first.monotonic, now.wall - first.wall)
+
+
 def ended_before_it_was_open(workflow: Workflow, seen: Observation) -> bool:
     """Whether an end lies long before an open workflow was seen open, so that it is not its end.
 
     It belongs to an earlier run that was never recorded, because nobody listed it. But a runner's
     clock may be wrong by hours, as with a wrong time zone. So an end is that of the open run if it
     has the start with which that run was seen running, or if its row was written after the
-    workflow was first seen. When that was, by the service's clock, follows from the time that has
-    passed since: by our monotonic clock, or by our wall clock, which also counts from before a
-    restart.
+    workflow was first seen.
     """
     was_open = workflow.status is not None or workflow.unknown_status is not None
     end = seen.completed_at
@@ -484,9 +494,8 @@ def ended_before_it_was_open(workflow: Workflow, seen: Observation) -> bool:
     if workflow.status is Status.RUNNING and _is_start_of(workflow, seen):
         return False
     known = [workflow.created_at, workflow.started_at]
-    if seen.service_wall is not None:
-        first, now = workflow.first_seen, seen.at
-        first_seen = seen.service_wall - max(now.monotonic - first.monotonic, now.wall - first.wall)
+    first_seen = first_seen_by_service(workflow, seen)
+    if first_seen is not None:
         if seen.updated_at is not None and seen.updated_at > first_seen + CLOCK_SLACK_SECONDS:
             return False
         known.append(first_seen)

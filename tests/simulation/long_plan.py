@@ -10,7 +10,7 @@ from __future__ import annotations
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.simulation.plan import FAULTS, TRAITS, Event, Plan, lasting
+from tests.simulation.plan import FAULTS, TRAITS, Event, Parts, Plan, lasting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -61,17 +61,8 @@ def draw_long(seed: int, days: float, without: Collection[str] = ()) -> Plan:
     """The long plan of a seed, less what is left out."""
     random = Random(f"long/{seed}")
     plan = Plan(seed, days=days, storm=days * DAY)
-
-    def has(name: str, chance: float) -> bool:
-        drawn = random.random() < chance
-        if not drawn or name in without:
-            return False
-        plan.parts.append(name)
-        return True
-
-    def part(name: str, make: Any, *arguments: Any) -> Any:
-        # Drawn by a generator of its own: what is left out changes nothing else.
-        return make(Random(f"long/{seed}/{name}"), *arguments)
+    parts = Parts(plan, random, without, prefix="long/")
+    has, part = parts.has, parts.draw
 
     plan.epoch = random.choice(EPOCHS)
     plan.paces = list(random.choice(((1800.0, 7000.0), (3600.0, 5000.0), (7200.0, 10_000.0))))

@@ -230,6 +230,35 @@ _LONGEST: Final = {"status": 120.0, "forbidden": 60.0, "refused": 60.0}
 """Seconds."""
 
 
+class Parts:
+    """Draws the parts of a plan, less what is left out.
+
+    Args:
+        plan: to which they are added.
+        random: decides whether it has a part.
+        without: names of parts that it does not have.
+        prefix: of the seeds by which the parts themselves are drawn.
+    """
+
+    def __init__(
+        self, plan: Plan, random: Random, without: Collection[str], prefix: str = ""
+    ) -> None:
+        self._plan, self._random, self._without = plan, random, without
+        self._prefix = prefix
+
+    def has(self, name: str, chance: float) -> bool:
+        """Whether the plan has this part."""
+        drawn = self._random.random() < chance
+        if not drawn or name in self._without:
+            return False
+        self._plan.parts.append(name)
+        return True
+
+    def draw(self, name: str, make: Any, *arguments: Any) -> Any:
+        """What `make` draws, by a generator of its own: what is left out changes nothing else."""
+        return make(Random(f"{self._prefix}{self._plan.seed}/{name}"), *arguments)
+
+
 def draw(seed: int, without: Collection[str] = ()) -> Plan:
     """The plan of a seed, less what is left out.
 
@@ -238,17 +267,8 @@ def draw(seed: int, without: Collection[str] = ()) -> Plan:
     """
     random = Random(f"plan/{seed}")
     plan = Plan(seed)
-
-    def has(name: str, chance: float) -> bool:
-        drawn = random.random() < chance
-        if not drawn or name in without:
-            return False
-        plan.parts.append(name)
-        return True
-
-    def part(name: str, make: Any, *arguments: Any) -> Any:
-        # Drawn by a generator of its own: what is left out changes nothing else.
-        return make(Random(f"{seed}/{name}"), *arguments)
+    parts = Parts(plan, random, without)
+    has, part = parts.has, parts.draw
 
     plan.storm = random.choice((45.0, 60.0, 60.0, 90.0, 90.0, 150.0))
     # A failure's series stands at 0 for 65 s, and what is counted twice may come late.
