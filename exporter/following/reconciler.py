@@ -30,7 +30,7 @@ from exporter.following.reconciling import (
     counts_since,
     judge,
 )
-from exporter.following.rereading import ComparedAccount, reread
+from exporter.following.rereading import ComparedAccount, observe_recent, reread
 from exporter.interfaces.observations import Baseline, Recovery, Status
 from exporter.retrying import RetryPolicy
 
@@ -189,7 +189,7 @@ class Reconciler(RepeatedTask):
         None: there is no such list.
         """
         try:
-            return await self._account.lists.total(status.value)
+            shown = await self._account.lists.total(status.value)
         except (BadRequestError, NotFoundError, ForbiddenError):
             return None
         except ServerFaultError:
@@ -197,6 +197,12 @@ class Reconciler(RepeatedTask):
             if status in DOCUMENTED:
                 raise
             return None
+        account = self._account
+        since_pass = account.now().wall - (account.list_read_at() or 0.0)
+        await observe_recent(
+            shown.workflows, account, account.lists.service_wall() - since_pass - CLOCK_SECONDS
+        )
+        return shown
 
     def _note_refused(self, status: Status, *, is_wrong: bool) -> None:
         """Note that the list of a status was refused.

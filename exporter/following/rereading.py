@@ -99,6 +99,34 @@ class ComparedAccount:
     in_thread: InThread
 
 
+async def observe_recent(
+    rows: Sequence[WorkflowSummary], account: ComparedAccount, since: float
+) -> None:
+    """Pass rows that came with a total to the ledger, if they ended after `since`.
+
+    A short run may end and start again between two passes of the lister: then this answer may be
+    the only one with the row of its end. What ended before the lister's last pass is not passed on:
+    if it was not counted, a comparison finds it, and it is called recovered.
+
+    Args:
+        rows: the rows of the answer.
+        account: whose list it is.
+        since: Unix seconds by the service's clock.
+    """
+    recent = Sought(since=since, oldest=since, youngest=since)
+    if any(recent.is_young(row) for row in rows):
+        await account.in_thread(_observe_recent, rows, account, recent)
+
+
+def _observe_recent(
+    rows: Sequence[WorkflowSummary], account: ComparedAccount, recent: Sought
+) -> None:
+    told = observations_of(account.name, rows, account.lists.clock, account.now())
+    for workflow, seen in zip(rows, told, strict=True):
+        if recent.is_young(workflow):
+            account.books.observe(seen)
+
+
 async def reread(
     walk: ListWalk,
     rows: Sequence[WorkflowSummary],

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from math import inf
 from unittest.mock import Mock
 
 import pytest
@@ -19,9 +20,9 @@ from tests.unit.following.reconciled import LOOKBACK, World
 from tests.unit.ledger.ledgers import T0, uuid
 
 
-def settled_world() -> World:
+def settled_world(pace: Pace | None = None) -> World:
     """Some have ended before, some since, and totals were compared twice."""
-    world = World()
+    world = World(pace)
     world.live(range(3))
     world.pass_(400)
     assert world.shown.differences == dict.fromkeys(
@@ -58,6 +59,20 @@ def test_an_outcome_that_the_list_never_showed_is_found_and_counted_once() -> No
     world.missed = set()
     world.pass_(3600)
     assert world.counted == {"completed": 3, "failed": 1}
+
+
+def test_an_end_that_only_an_answer_with_a_total_shows_is_counted() -> None:
+    world = settled_world(Pace(audit=inf))
+    world.service.create(10)
+    world.pass_(30)
+    world.service.finish(10, "failed")
+    world.pass_(300, listing=False)
+    world.service.run(10)
+    world.pass_(10)
+    world.service.finish(10, "cancelled")
+    world.pass_(600)
+    assert world.counted == {"completed": 3, "failed": 1, "cancelled": 1}
+    assert world.recovered == 0
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, dict[str, object]]]:
@@ -234,20 +249,20 @@ def test_a_run_of_a_row_from_before_the_line_that_ended_as_the_one_before_is_fou
 def test_a_run_that_an_audit_reads_just_after_its_end_is_counted_though_it_is_deleted_then() -> (
     None
 ):
-    """It ended like the run before and is soon gone, so no total ever shows it."""
+    """It is not the first of its status, so no total shows it, and it is soon gone."""
     world = settled_world()
     world.pass_(1300)
-    world.missed = {2}
+    world.missed = {1}
     world.service.asked.clear()
     while not any(status is None and page.size > 1 for status, page in world.service.asked):
-        world.service.run(2)
-        world.service.finish(2, "completed")
+        world.service.run(1)
+        world.service.finish(1, "completed")
         assert world.counted == {"completed": 3}
         world.pass_(1)
     world.pass_(10)
     assert world.counted == {"completed": 4}
     assert world.recovered == 0
-    del world.service.rows[2]
+    del world.service.rows[1]
     world.pass_(3600)
     assert world.counted == {"completed": 4}
     assert world.differences == {}
