@@ -74,6 +74,10 @@ TRAITS: Final = RetryPolicy((5.0, 10.0, 20.0, 60.0, 120.0))
 FIRST_PAGE: Final = RetryPolicy(doubling(60.0, 3600.0))
 """For the page before the assumed first page of a list."""
 
+FIRST_PAGE_UNCLEAR: Final = RetryPolicy(doubling(5.0, 3600.0))
+"""For the same page, if the answers did not show which of the two is the first. Until then the
+newest workflows may not be read."""
+
 LEDGER_WRITES: Final = RetryPolicy(doubling(0.5, 10.0))
 """Short waits, because data that is not stored yet accumulates, and makes each try slower."""
 

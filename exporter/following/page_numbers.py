@@ -9,7 +9,7 @@ from typing import Final
 
 from exporter.comfycontrol import WorkflowPage
 from exporter.following.list_stamps import DISORDER_SECONDS, created_at_the_latest
-from exporter.retrying import FIRST_PAGE
+from exporter.retrying import FIRST_PAGE, FIRST_PAGE_UNCLEAR
 
 AGAIN_SECONDS: Final = FIRST_PAGE.waits[-1]
 """Seconds for which we assume that there is no page before page 1, after the service showed
@@ -18,6 +18,9 @@ none."""
 SOON_SECONDS: Final = FIRST_PAGE.waits[0]
 """Seconds after which that page is asked for again if there was no answer, or if page 1 did not
 exist either. The wait doubles each time, up to `AGAIN_SECONDS`."""
+
+SOONER_SECONDS: Final = FIRST_PAGE_UNCLEAR.waits[0]
+"""The same if both pages were answered, but did not show which of them is the first."""
 
 MOST_UNANSWERED: Final = 5
 """How often in a row that page gets no answer before an empty page 1 counts as an empty list."""
@@ -101,7 +104,7 @@ class PageNumbers:
         self._times_unclear = self._times_unclear + 1 if is_unclear else 0
         if is_unclear:
             # Later answers will show it, for example when other workflows have come.
-            self._until = now + FIRST_PAGE.wait(self._times_unclear)
+            self._until = now + FIRST_PAGE_UNCLEAR.wait(self._times_unclear)
         self._settled_at = now
         return is_first
 
@@ -149,19 +152,21 @@ def stands_above(above: WorkflowPage, shown: WorkflowPage | None) -> bool:
 
 
 def _may_stand_above(above: WorkflowPage, shown: WorkflowPage | None) -> bool:
-    """Whether a page with other rows than another may show the rows above, despite their stamps.
+    """Whether a page may show the rows above another, although it does not seem to.
 
     Rows that were created at nearly the same time need not be in the order of their stamps. And if
-    the totals differ, one of the two answers may be that of a lagging replica.
+    the totals differ, one of the two answers may be that of a lagging replica. What a lagging one
+    shows as the first page may be the second page by now, with the same rows.
     """
     if shown is None or not (above.workflows and shown.workflows):
         return False
+    totals_differ = (
+        above.total is not None and shown.total is not None and above.total != shown.total
+    )
     if _shows_the_same(above, shown):
-        return False
+        return totals_differ
     lead = _lead(above, shown)
-    is_close = lead is not None and lead > -DISORDER_SECONDS
-    totals = {above.total, shown.total}
-    return is_close or (None not in totals and len(totals) > 1)
+    return totals_differ or (lead is not None and lead > -DISORDER_SECONDS)
 
 
 def _shows_the_same(above: WorkflowPage, shown: WorkflowPage) -> bool:

@@ -20,6 +20,7 @@ from exporter.following.page_numbers import (
     AGAIN_SECONDS,
     MOST_UNANSWERED,
     SOON_SECONDS,
+    SOONER_SECONDS,
     PageNumbers,
     stands_above,
 )
@@ -168,18 +169,27 @@ class TestFirstNumber:
             (page("x", newest=NOW - 9), page("a", newest=NOW)),
             (page("x", newest=NOW - 50, total=5), page("a", newest=NOW, total=9)),
             (page("x", newest=NOW - 50, total=9), page("a", newest=NOW, total=5)),
+            (page("a", "b", total=5), page("a", "b", total=9)),
+            (page("a", "b", total=9), page("a", "b", total=5)),
         ],
-        ids=["created at once", "page 0 by a lagging replica", "page 1 by a lagging replica"],
+        ids=[
+            "created at once",
+            "page 0 by a lagging replica",
+            "page 1 by a lagging replica",
+            "the first rows of then are the second page now",
+            "the second page of then",
+        ],
     )
     def test_two_pages_that_do_not_show_which_is_newer_are_compared_again_soon(
         self, above: WorkflowPage, shown: WorkflowPage
     ) -> None:
-        # Found in simulated time (seeds 70515, 70525): the newest rows were not read for an hour.
+        # Found in simulated time (seeds 70515, 70525, 50001): the newest rows were not read for an
+        # hour.
         numbers = PageNumbers()
         begin = NOW
-        for number in range(9):
+        for number in range(11):
             assert not numbers.settle(above, shown, begin)
-            wait = min(AGAIN_SECONDS, SOON_SECONDS * 2.0**number)
+            wait = min(AGAIN_SECONDS, SOONER_SECONDS * 2.0**number)
             assert not _is_doubtful(numbers, shown, begin + wait - 1)
             begin += wait
             assert _is_doubtful(numbers, shown, begin)
