@@ -73,12 +73,23 @@ def counting_cutoff(workflows: Iterable[WorkflowSummary], date: float | None, ou
     if date is not None and date > ours + DISORDER_SECONDS:
         # Either the answer's clock is fast, or ours is slow. If it was fast, what comes and ends
         # before that time would be lost. If ours was slow, the stamps still show what was there.
-        date = ours
+        # But ours is slow for certain if the service has made stamps that it has not reached.
+        stamps = _certain_stamps(rows, latest_believed(date, ours))
+        is_ours_slow = bool(stamps) and stamps[0] > ours + DISORDER_SECONDS
+        date = date if is_ours_slow else ours
     # The stamps of a few rows may be wrong. If more rows than that are later than the answer's
     # date, and not later than our own clock, the clock of the answer is slow.
-    latest = [_own_stamps([row], ours + AHEAD_SECONDS)[:1] for row in rows]
-    certain = sorted((stamp for stamps in latest for stamp in stamps), reverse=True)[ODD_STAMPS:]
+    certain = _certain_stamps(rows, ours + AHEAD_SECONDS)
     return max([date or 0.0, *believed[:1], *certain[:1]])
+
+
+def _certain_stamps(rows: Iterable[WorkflowSummary], latest: float) -> list[float]:
+    """The newest own stamp of each row, up to `latest`, newest first.
+
+    Without those of the first rows, which may be wrong.
+    """
+    newest = [_own_stamps([row], latest)[:1] for row in rows]
+    return sorted((stamp for stamps in newest for stamp in stamps), reverse=True)[ODD_STAMPS:]
 
 
 def newest_of(ages: Sequence[float]) -> float | None:

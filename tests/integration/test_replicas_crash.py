@@ -44,7 +44,7 @@ REMEMBERED = 600
 """The latest workflows of an account whose stories are checked. A replica that holds both accounts
 remembers 2,000 stories; only the latest 500 failures are sure to be among them, and three in ten
 workflows fail here."""
-STALLED = 150
+STALLED = 240
 """Seconds without anything new after which the rest is lost. How long it takes in all is up to the
 service, which is hostile, and to the machine: failures owe their causes by then."""
 LATE = 400 + 3 * (KILLS + CRASHES)

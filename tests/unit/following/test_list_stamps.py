@@ -46,6 +46,10 @@ def created(*stamps: float | None) -> list[WorkflowSummary]:
         (created(NOW - 5), NOW, NOW - HOUR, NOW - 5),
         (created(NOW - 5), NOW + 60, NOW, NOW),
         ([], NOW + 60, NOW, NOW),
+        # Stamps of more rows than may be wrong show that ours is slow: then by the Date header.
+        (created(*[NOW - 11] * 3), NOW, NOW - 22, NOW),
+        (created(*[NOW - 12] * 3), NOW, NOW - 22, NOW - 12),
+        (created(*[NOW - 11] * 2), NOW, NOW - 22, NOW - 11),
         ([], NOW + 10, NOW, NOW + 10),
         (created(NOW + 0.4), NOW, NOW, NOW + 0.4),
         ([row(updated_at=NOW + 0.7)], NOW, NOW, NOW + 0.7),
