@@ -13,7 +13,7 @@ import orjson
 
 from exporter.comfycontrol.salvage import Salvaged, salvage_object
 from exporter.comfycontrol.stamps import parse_stamp, read_number
-from exporter.comfycontrol.text import clean
+from exporter.comfycontrol.text import clean, has_control_characters
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -132,6 +132,11 @@ class Fields:
             self.reject(label or name)
             return None
         return clean(value) or None
+
+    def has_control_characters(self, name: str) -> bool:
+        """Whether a string has control characters."""
+        value = self._document.get(name)
+        return isinstance(value, str) and has_control_characters(value)
 
     def text_or_number(self, name: str) -> str | None:
         """Read a string, or a whole number as its digits."""

@@ -87,9 +87,20 @@ def _parse_cause(fields: Fields) -> Cause | None:
         return None
     cause_fields = Fields(child)
     cause = Cause(
-        node_type=cause_fields.text("node_type"),
-        exception_type=cause_fields.text("exception_type"),
+        node_type=_text_of_cause(cause_fields, "node_type"),
+        exception_type=_text_of_cause(cause_fields, "exception_type"),
     )
     for name in cause_fields.malformed:
         fields.reject(f"cause.{name}")
     return cause
+
+
+def _text_of_cause(fields: Fields, name: str) -> str | None:
+    """Read a part of a cause; None if it was damaged on the way.
+
+    Then `GET /v1/workflow/{id}` is asked for it, and believed.
+    """
+    if fields.has_control_characters(name):
+        fields.reject(name)
+        return None
+    return fields.text(name)

@@ -27,6 +27,13 @@ def clean(text: str) -> str:
     return "".join(map(_clean_character, text[:_LOOK_AT])).strip()[:MAX_LENGTH].rstrip()
 
 
+def has_control_characters(text: str) -> bool:
+    """Whether a string has control characters, which no name of a node or an exception has."""
+    return not text.isprintable() and any(
+        unicodedata.category(character) == "Cc" for character in text[:_LOOK_AT]
+    )
+
+
 def _clean_character(character: str) -> str:
     if character.isprintable():
         return character

@@ -101,8 +101,22 @@ def test_parts_of_a_cause() -> None:
         Snapshot("running", cause=Cause(None, "ValueError")),
         ("cause.node_type",),
     )
-    cause = {"node_type": "easy\x00 fullLoader\u202e", "exception_type": "x" * 999}
-    assert parse(cause=cause)[0].cause == Cause("easy  fullLoader", "x" * 128)
+    cause = {"node_type": "easy fullLoader\u202e", "exception_type": "x" * 999}
+    assert parse(cause=cause)[0].cause == Cause("easy fullLoader", "x" * 128)
+
+
+@pytest.mark.parametrize("damaged", ["K\x00S\r\nampler", "\x1b[31m", "KSampler\n", "\x7f"])
+def test_a_part_of_a_cause_with_control_characters_was_damaged(damaged: str) -> None:
+    # Found in simulated time (seeds 65976, 81063): such a cause was counted, and `GET` had the
+    # right one.
+    assert parse(cause={"node_type": damaged, "exception_type": "ValueError"}) == (
+        Snapshot("running", cause=Cause(None, "ValueError")),
+        ("cause.node_type",),
+    )
+    assert parse(cause={"node_type": "KSampler", "exception_type": damaged}) == (
+        Snapshot("running", cause=Cause("KSampler", None)),
+        ("cause.exception_type",),
+    )
 
 
 def nested(levels: int, *, siblings: int = 0) -> str:
