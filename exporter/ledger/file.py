@@ -313,8 +313,8 @@ class LedgerFile:
         if not self._is_aside:
             aside = self._set_aside()
             log.error(
-                "the ledger is damaged or missing, starting a new one: what has ended by now "
-                "is not counted again",
+                "the ledger is damaged or missing, starting a new one: from now on, what has "
+                "ended by now is not counted again",
                 extra={
                     "file": str(self.path),
                     "reason": reason,

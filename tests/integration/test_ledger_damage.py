@@ -332,6 +332,45 @@ class TestTheSchema:
             assert finished(snapshot) == 90 or snapshot.errors == 1
 
 
+class TestTheFirstRows:
+    """However slow the machine is, this many rows are checked before anything is observed."""
+
+    @pytest.fixture(autouse=True)
+    def _no_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(walk, "FIRST_SECONDS", 0.0)
+
+    def test_damage_anywhere_in_a_small_ledger_is_found_at_the_start(
+        self, kept: Path, now: Clocks
+    ) -> None:
+        ledger = ledger_on_disk(kept, now)
+        settle(ledger, now, range(1000, 1300))
+        ledger.snapshot()
+        ledger.close()
+        on_the_disk(kept, f"DELETE FROM workflows WHERE workflow = {last_of(kept)}")
+        snapshot = started(kept, now)
+        assert (finished(snapshot), snapshot.errors) == (390, 1)
+
+    @pytest.mark.parametrize(("rows", "errors"), [(300, 0), (301, 1)])
+    def test_not_one_page_more(
+        self, kept: Path, now: Clocks, rows: int, errors: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(walk, "FIRST_ROWS", rows)
+        ledger = ledger_on_disk(kept, now)
+        settle(ledger, now, range(1000, 1300))
+        ledger.snapshot()
+        ledger.close()
+        on_the_disk(kept, f"UPDATE workflows SET checksum = 5 WHERE workflow = {last_of(kept)}")
+        with closing(SqliteStore(kept, now)) as store:
+            assert store.load().lost is bool(errors)
+
+
+def last_of(folder: Path) -> str:
+    """The id of the row that is checked last, for a statement."""
+    with closing(sqlite3.connect(folder / FILE_NAME)) as database:
+        found = database.execute("SELECT hex(max(workflow)) FROM workflows").fetchone()[0]
+    return f"x'{found}'"
+
+
 class TestDamageThatShowsLater:
     """Each row is looked over in the background, and each that is read."""
 

@@ -116,6 +116,7 @@ class TestAnOlderOne:
         self, released: Path, now: Clocks, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(walk, "FIRST_SECONDS", 0.0)
+        monkeypatch.setattr(walk, "FIRST_ROWS", 0)
         opened(released, now).close()
         with closing(sqlite3.connect(released / FILE_NAME)) as database:
             for table in TABLES:
@@ -271,7 +272,6 @@ class TestANewerOne:
     def test_one_that_shows_only_later_is_no_damage(
         self, kept: Path, now: Clocks, look: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(walk, "FIRST_SECONDS", 0.0)
         monkeypatch.setattr(walk.Walk, "first", lambda *_: [])
         written_later(kept, WORKFLOWS, open_row(phase="settled", source="webhook"))
         ledger = ledger_on_disk(kept, now)

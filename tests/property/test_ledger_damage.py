@@ -378,7 +378,9 @@ def test_totals_are_the_true_ones_or_it_says_so(
         kind(folders, folder, chance)
         caplog.clear()
         # Half of them are looked over at the start, the others in the background.
-        monkeypatch.setattr(walk, "FIRST_SECONDS", 1.0 if chance.random() < 0.5 else 0.0)
+        is_at_start = chance.random() < 0.5
+        monkeypatch.setattr(walk, "FIRST_SECONDS", 1.0 if is_at_start else 0.0)
+        monkeypatch.setattr(walk, "FIRST_ROWS", 4_000 if is_at_start else 0)
         try:
             told += starts(folder, folders.truth, chance, caplog)
         except BaseException as error:
