@@ -300,7 +300,8 @@ class FollowedAccount:
             around.ledger,
             self._asking,
             streaming=self._streaming,
-            list_horizon=None if listing is None else listing.lookback,
+            listing=None if listing is None else ListTerms(listing.interval, listing.lookback),
+            list_read_at=lambda: around.instruments.list_completed_at(self.name),
             now=around.now,
             every=around.tempo.poll,
         )

@@ -121,6 +121,11 @@ class ListPages:
         """The largest number of rows to request below the first page."""
         return self._size.most
 
+    @property
+    def is_first_certain(self) -> bool:
+        """Whether nothing is known to speak against the number of the first page."""
+        return self._numbers.is_certain
+
     def service_wall(self) -> float:
         """Unix seconds by the service's clock in its last answer; otherwise by our own.
 
@@ -131,10 +136,14 @@ class ListPages:
         told = self.clock.service_time(now)
         return now.wall if told is None else told
 
-    async def first(self) -> tuple[PageToRead, WorkflowPage]:
+    async def first(self, *, is_beginning: bool = False) -> tuple[PageToRead, WorkflowPage]:
         """Read the first page.
 
         It has fewer rows if more would be too large, and skips a row that alone is too large.
+
+        Args:
+            is_beginning: whether it shall tell what had ended before counting began. Then it must
+                be certain that no page stands above it.
 
         Raises:
             StoppedError: the process is ending.
@@ -143,7 +152,7 @@ class ListPages:
         while True:
             page = PageToRead(1, self._top_size.most)
             try:
-                shown = await self._first(page)
+                shown = await self._first(page, is_beginning=is_beginning)
             except ServiceError as error:
                 if not _is_for_its_size(error):
                     raise
@@ -156,7 +165,7 @@ class ListPages:
                 self._top_size.worked(page.size, self._now().monotonic)
                 return page, shown
 
-    async def _first(self, page: PageToRead) -> WorkflowPage:
+    async def _first(self, page: PageToRead, *, is_beginning: bool) -> WorkflowPage:
         """Read the first page, whether its number is 0 or 1."""
         now = self._top_read = self._now().monotonic
         shown: WorkflowPage | None = None
@@ -167,8 +176,10 @@ class ListPages:
         except (BadRequestError, NotFoundError) as error:
             refusal = error
         is_the_lists = self.totals.count_the_list(now)
-        if self._numbers.is_doubtful(shown, now, is_total_the_lists=is_the_lists):
-            above = await self._above(page, shown, now)
+        if self._numbers.is_doubtful(
+            shown, now, is_total_the_lists=is_the_lists, is_beginning=is_beginning
+        ):
+            above = await self._above(page, shown, now, is_beginning=is_beginning)
             if above is not None:
                 self.top_shown_at = self._now()
                 return above
@@ -177,7 +188,7 @@ class ListPages:
         return shown
 
     async def _above(
-        self, page: PageToRead, shown: WorkflowPage | None, now: float
+        self, page: PageToRead, shown: WorkflowPage | None, now: float, *, is_beginning: bool
     ) -> WorkflowPage | None:
         """The page before the assumed first page, if that one is really the first.
 
@@ -195,7 +206,9 @@ class ListPages:
         except ServiceError as error:
             if error.code not in BEYOND_CODES:
                 self._numbers.unanswered(now)
-                if shown is not None and not self._numbers.may_be_first(shown):
+                if shown is not None and not self._numbers.may_be_first(
+                    shown, is_beginning=is_beginning
+                ):
                     raise
                 return None
         return above if self._numbers.settle(above, shown, now) else None

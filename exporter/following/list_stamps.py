@@ -58,7 +58,13 @@ def _believed(stamps: Iterable[float | None], latest: float) -> list[float]:
     return sorted(believed, reverse=True)
 
 
-def counting_cutoff(workflows: Iterable[WorkflowSummary], date: float | None, ours: float) -> float:
+def counting_cutoff(
+    workflows: Iterable[WorkflowSummary],
+    date: float | None,
+    ours: float,
+    *,
+    is_whole: bool = True,
+) -> float:
     """The counting cutoff, according to the first page that was ever read.
 
     It is 0 if nothing gives a time: then everything that follows is counted.
@@ -67,10 +73,12 @@ def counting_cutoff(workflows: Iterable[WorkflowSummary], date: float | None, ou
         workflows: the rows of that page.
         date: when it was answered, by the service's clock; None if it gives no time.
         ours: our own clock, Unix seconds.
+        is_whole: whether all of that page was read, and it was certainly the first one. Otherwise
+            its stamps do not show all that was there.
     """
     rows = list(workflows)
     believed = newest_stamps(rows, latest_believed(date, ours))
-    if date is not None and date > ours + DISORDER_SECONDS:
+    if date is not None and date > ours + DISORDER_SECONDS and is_whole:
         # Either the answer's clock is fast, or ours is slow. If it was fast, what comes and ends
         # before that time would be lost. If ours was slow, the stamps still show what was there.
         # But ours is slow for certain if the service has made stamps that it has not reached.
@@ -128,7 +136,8 @@ def order_told(workflows: Iterable[WorkflowSummary]) -> Order | None:
     ]
     created = _disorders([created for created, _ in rows])
     updated = _disorders([updated for _, updated in rows])
-    if created > ODD_ROWS and updated <= ODD_ROWS:
+    # Workflows that were edited may stand at the top of a list that is sorted by creation.
+    if created > max(ODD_ROWS, len(rows) // 4) and updated <= ODD_ROWS:
         return "updated"
     return "created" if updated > ODD_ROWS and created <= ODD_ROWS else None
 

@@ -221,11 +221,16 @@ class Lister(RepeatedTask):
 
     async def _read_first(self) -> ListingPass:
         """Set the counting cutoff, and find open workflows, however long the history is."""
-        page, top = await self._pages.first()
+        page, top = await self._pages.first(is_beginning=True)
         # What ends during the later requests is not on this page as ended, and must be counted.
         now = self._pages.top_shown_at
         # By the service's own clock, because its stamps are compared with the cutoff.
-        cutoff = counting_cutoff(top.workflows, self._pages.clock.service_time(now), now.wall)
+        cutoff = counting_cutoff(
+            top.workflows,
+            self._pages.clock.service_time(now),
+            now.wall,
+            is_whole=not top.malformed and self._pages.is_first_certain,
+        )
         over = self._seen(top.workflows, inf)
         is_first = await self._access.in_thread(
             self._register.set_counting_cutoff, self._account, cutoff, over

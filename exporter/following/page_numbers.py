@@ -44,7 +44,12 @@ class PageNumbers:
         self._settled_at = -inf
 
     def is_doubtful(
-        self, shown: WorkflowPage | None, now: float, *, is_total_the_lists: bool
+        self,
+        shown: WorkflowPage | None,
+        now: float,
+        *,
+        is_total_the_lists: bool,
+        is_beginning: bool = False,
     ) -> bool:
         """Whether to read the page before this one, which was assumed to be the first.
 
@@ -52,6 +57,7 @@ class PageNumbers:
             shown: what this page shows; None if it was refused.
             now: monotonic seconds.
             is_total_the_lists: whether its total is known to count the list's rows.
+            is_beginning: see `may_be_first`.
         """
         if self.first == 0:
             if shown is None or (not shown.entries and shown.total):
@@ -67,19 +73,32 @@ class PageNumbers:
             if is_longer or not self._alike <= _ids(shown):
                 # The list has become longer than a page: now the two pages may differ.
                 self._alike, self._until = frozenset(), self._settled_at + self._wait_alike()
-        if self._unanswered and shown is not None and not self.may_be_first(shown):
+        if (
+            self._unanswered
+            and shown is not None
+            and not self.may_be_first(shown, is_beginning=is_beginning)
+        ):
             return True
         # If the page shows the whole list, its number does not matter.
         is_whole = is_total_the_lists and shown is not None and shown.total == shown.entries
         return not is_whole and now >= self._until
 
-    def may_be_first(self, shown: WorkflowPage) -> bool:
+    def may_be_first(self, shown: WorkflowPage, *, is_beginning: bool) -> bool:
         """Whether page 1 may be the first, although the page before it was not answered.
 
         Not if it is empty, because then all rows may be on that page, and its total may count only
-        what it shows. So the list was not read, unless that page is never answered.
+        what it shows. So the list was not read, unless that page is never answered. And not if it
+        shall tell what had ended before counting began (`is_beginning`): its rows are not the
+        newest if there are others above.
         """
-        return bool(shown.entries) or self._unanswered >= MOST_UNANSWERED
+        if self._unanswered >= MOST_UNANSWERED:
+            return True
+        return bool(shown.entries) and not is_beginning
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the page before the assumed first one was answered, if it was asked for."""
+        return not self._unanswered
 
     def settle(self, above: WorkflowPage | None, shown: WorkflowPage | None, now: float) -> bool:
         """Learn from the page before (None: it shows nothing).

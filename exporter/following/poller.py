@@ -1,8 +1,9 @@
 """Polls, one by one, open workflows that neither a stream nor the list shows.
 
 Those are ids that were configured or pushed, have no stream because there are too many of them, and
-belong to an account that is not listed or are older than its lookback. Usually there is none. If
-there are hundreds, `poll_order.py` decides which is next, and the budget how fast.
+belong to an account that is not listed or are older than its lookback; and those that the list
+should show, but has not shown for some time. Usually there is none. If there are hundreds,
+`poll_order.py` decides which is next, and the budget how fast.
 """
 
 import logging
@@ -16,12 +17,17 @@ from exporter.following.asking import Asking
 from exporter.following.ending import GRACE_SECONDS
 from exporter.following.loop import RepeatedTask, ServiceLoop
 from exporter.following.poll_order import PollOrder
+from exporter.following.reconciling import ListTerms
 from exporter.interfaces.observations import Moment, OpenWorkflow, WorkflowRegister
 
 log = logging.getLogger(__name__)
 
 ROUND_SECONDS: Final = 5.0
 """Seconds between two rounds, if no workflow is due or a request has failed."""
+
+UNSEEN_SECONDS: Final = 60.0
+"""Seconds after which a workflow is polled that a complete pass over the list has not shown; three
+intervals of the list if these are longer."""
 
 STREAM_SECONDS: Final = 5.0
 """Seconds that one poll by stream may take, for a workflow whose plain answer cannot be read."""
@@ -36,8 +42,9 @@ class Poller(RepeatedTask):
         register: knows which workflows are open.
         asking: asks, and observes the answers.
         streaming: returns ids with an open stream, which need no polls.
-        list_horizon: the list shows nothing that was created more than this many seconds ago; None:
-            the account is not listed.
+        listing: how the account's list is read; None: it is not listed.
+        list_read_at: returns when the last complete pass over the list began, Unix seconds; None:
+            not since the start.
         now: returns the time of both clocks (wall and monotonic).
         every: seconds from one round to the next.
     """
@@ -50,7 +57,8 @@ class Poller(RepeatedTask):
         asking: Asking,
         *,
         streaming: Callable[[], Collection[str]],
-        list_horizon: float | None,
+        listing: ListTerms | None,
+        list_read_at: Callable[[], float | None],
         now: Callable[[], Moment],
         every: float = ROUND_SECONDS,
     ) -> None:
@@ -60,7 +68,8 @@ class Poller(RepeatedTask):
         self._register = register
         self._asking = asking
         self._streaming = streaming
-        self._list_horizon = list_horizon
+        self._listing = listing
+        self._list_read_at = list_read_at
         self._now = now
         self._every = every
         self._order = PollOrder()
@@ -166,6 +175,27 @@ class Poller(RepeatedTask):
         if now.monotonic - workflow.first_seen.monotonic < GRACE_SECONDS:
             # It is young: its stream will open soon, or the service does not know it yet.
             return False
-        if self._list_horizon is None or workflow.created_at is None:
-            return True
-        return workflow.created_at < now.wall - self._list_horizon
+        return self._listing is None or not is_shown_by_list(
+            workflow, now, self._listing, self._list_read_at()
+        )
+
+
+def is_shown_by_list(
+    workflow: OpenWorkflow, now: Moment, terms: ListTerms, read_at: float | None
+) -> bool:
+    """Whether the list shows a workflow, as far as known: then it needs no polls. Pure.
+
+    If a complete pass has not shown it, the list may be in another order than it seems to be.
+
+    Args:
+        workflow: the workflow.
+        now: the present moment.
+        terms: how the list is read.
+        read_at: when the last complete pass began, Unix seconds; None: not since the start.
+    """
+    if workflow.created_at is None or workflow.created_at < now.wall - terms.lookback:
+        return False
+    seen = workflow.last_seen or workflow.first_seen
+    unseen = now.monotonic - seen.monotonic
+    was_left_out = read_at is not None and read_at > seen.wall
+    return not was_left_out or unseen <= max(UNSEEN_SECONDS, 3 * terms.interval)
