@@ -13,7 +13,13 @@ end of a run may be by a runner's.
 from dataclasses import replace
 from typing import Final
 
-from exporter.interfaces.observations import Observation, Status, Via, known_status
+from exporter.interfaces.observations import (
+    DOCUMENTED_ENDS,
+    Observation,
+    Status,
+    Via,
+    known_status,
+)
 from exporter.ledger.workflow import Workflow
 
 CLOCK_SLACK_SECONDS: Final = 2.0
@@ -354,7 +360,18 @@ def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
     if settled_at is None:
         return start is None or _starts_after(workflow, start, other)
     clocks_agree = abs(settled_at - other) <= SAME_CLOCK_SECONDS
-    return clocks_agree and start is not None and _starts_after(workflow, start, other)
+    may_be_compared = clocks_agree or _ended_otherwise(workflow, seen)
+    return may_be_compared and start is not None and _starts_after(workflow, start, other)
+
+
+def _ended_otherwise(workflow: Workflow, seen: Observation) -> bool:
+    """Whether both ends have a documented status, and not the same one.
+
+    Then they are ends of two runs: a stream may still show the failure of a run when the next one
+    is over, for example after a restart.
+    """
+    statuses = {workflow.status, known_status(seen.status)}
+    return len(statuses) > 1 and statuses <= set(DOCUMENTED_ENDS)
 
 
 def _is_by_another_clock(workflow: Workflow, seen: Observation, end: float, other: float) -> bool:

@@ -392,3 +392,40 @@ class TestASlowHeader:
         told = row(START + 500, END + 500, updated=END + 500, service=END - 3000)
         assert is_new(settled("stream"), told)
         assert not is_new(settled("stream"), replace(told, updated_at=None))
+
+
+# Two ends that are told within a moment ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "is_new"),
+    [
+        (Status.FAILED, "completed", True),
+        (Status.FAILED, "Cancelled", True),
+        (Status.COMPLETED, "failed", True),
+        # The same status may be the same end by another clock, and so may an undocumented one.
+        (Status.FAILED, "failed", False),
+        (Status.OTHER, "failed", False),
+        (Status.FAILED, "timed_out", False),
+    ],
+)
+def test_an_end_of_another_kind_after_the_recorded_one_is_anothers_although_both_were_told_late(
+    before: Status, now: str, *, is_new: bool
+) -> None:
+    # After a restart a stream still told the failure of a run, when the next one was over.
+    seen_over = END + SAME_CLOCK_SECONDS + 60
+    workflow = replace(settled("stream"), status=before, settled_at=seen_over)
+    later = replace(row(END + 0.5, END + 4.7, updated=END + 4.7, service=seen_over), status=now)
+    assert is_new_run(workflow, later, listed=True) is is_new
+    # Not if its start is not after the recorded end, or there is none.
+    for start in (END - 1, None):
+        earlier = replace(later, started_at=start)
+        assert not is_new_run(workflow, earlier, listed=True)
+
+
+def test_an_end_of_another_kind_is_the_recorded_one_if_the_run_was_as_long() -> None:
+    seen_over = END + SAME_CLOCK_SECONDS + 90
+    workflow = replace(settled("stream"), status=Status.FAILED, settled_at=seen_over)
+    lead = END - START + 10
+    moved = row(START + lead, END + lead, updated=END, service=seen_over)
+    assert not is_new_run(workflow, moved, listed=True)
