@@ -10,6 +10,7 @@ import re
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -217,9 +218,10 @@ class Client:
             ServiceError: there was no usable answer.
             ValueError: the id is not a UUID; no request was sent.
         """
-        path = f"/v1/workflow/{normalize_workflow_id(workflow_id)}"
+        workflow_id = normalize_workflow_id(workflow_id)
         call = call or Call()
-        return self._read_document("get", self._open("get", path, {}, call), call, parse_detail)
+        opened = self._open("get", f"/v1/workflow/{workflow_id}", {}, call)
+        return self._read_document("get", opened, call, partial(parse_detail, about=workflow_id))
 
     def list_runners(
         self, *, page: int, per_page: int = 100, call: Call | None = None

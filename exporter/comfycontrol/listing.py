@@ -164,11 +164,23 @@ def _parse_entry(entry: object) -> tuple[WorkflowSummary | None, bool]:
     return summary, not fields.malformed
 
 
-def parse_detail(body: bytes) -> WorkflowDetail:
+def _names_another(workflow_id: object, about: str) -> bool:
+    try:
+        return isinstance(workflow_id, str) and normalize_workflow_id(workflow_id) != about
+    except ValueError:
+        return False
+
+
+def parse_detail(body: bytes, *, about: str | None = None) -> WorkflowDetail:
     """Read one workflow in full. Unknown fields are ignored.
 
+    Args:
+        body: the body of the answer.
+        about: the UUID of the workflow that was asked for; None: it does not matter.
+
     Raises:
-        MalformedDetailError: it is not a JSON object with a usable status, or it is too long.
+        MalformedDetailError: it is not a JSON object with a usable status, it is too long, or it is
+            about another workflow.
     """
     try:
         document = workflow_in(load_object(body, MAX_BODY_SIZE))
@@ -178,6 +190,8 @@ def parse_detail(body: bytes) -> WorkflowDetail:
     status = fields.text("status")
     if status is None:
         raise MalformedDetailError("the workflow has no usable status")
+    if about is not None and _names_another(document.get("id"), about):
+        raise MalformedDetailError("the answer is about another workflow")
     detail = WorkflowDetail(
         status=status,
         queue_number=fields.queue_number(),

@@ -20,7 +20,7 @@ from exporter.comfycontrol import (
     WorkflowSummary,
 )
 from exporter.following.access import AccountAccess
-from exporter.following.answer_size import AnswerSize
+from exporter.following.answer_size import AcceptedSize, AnswerSize
 from exporter.following.listing_pass import ListingPass, PassBefore
 from exporter.following.page_numbers import PageNumbers
 from exporter.following.page_totals import PageTotals
@@ -111,6 +111,7 @@ class ListPages:
         # The first page is read regularly, and must not fail each time that more rows are tried.
         self._top_size = AnswerSize()
         self._size = AnswerSize()
+        self._accepted = AcceptedSize()
         self._asked = PageToRead(1)
         # The length of the list of each status, from a page that does not show all of it.
         self._lengths: dict[str | None, int | None] = {}
@@ -119,7 +120,7 @@ class ListPages:
     @property
     def most(self) -> int:
         """The largest number of rows to request below the first page."""
-        return self._size.most
+        return min(self._size.most, self._accepted.most)
 
     @property
     def is_first_certain(self) -> bool:
@@ -149,11 +150,17 @@ class ListPages:
             StoppedError: the process is ending.
             ServiceError: there was no usable answer.
         """
+        self._accepted.try_more(self._now().monotonic)
         while True:
-            page = PageToRead(1, self._top_size.most)
+            page = PageToRead(1, min(self._top_size.most, self._accepted.most))
             try:
                 shown = await self._first(page, is_beginning=is_beginning)
             except ServiceError as error:
+                if _may_ask_for_too_many(error) and self._accepted.refused(
+                    page.size, self._now().monotonic
+                ):
+                    self._log_fewer_rows(error)
+                    continue
                 if not _is_for_its_size(error):
                     raise
                 self._note_too_large(self._top_size, page, error)
@@ -162,6 +169,7 @@ class ListPages:
                         raise
                     return page, self._left_out(page)
             else:
+                self._accepted.worked()
                 self._top_size.worked(page.size, self._now().monotonic)
                 return page, shown
 
@@ -422,6 +430,10 @@ class ListPages:
         return False
 
     def _note_too_large(self, size: AnswerSize, page: PageToRead, error: ServiceError) -> None:
+        self._log_fewer_rows(error)
+        size.failed(page.size, self._now().monotonic)
+
+    def _log_fewer_rows(self, error: ServiceError) -> None:
         now = self._now().monotonic
         is_new = now - self._smaller_logged_at >= LOG_AGAIN_SECONDS
         log.log(
@@ -431,7 +443,6 @@ class ListPages:
         )
         if is_new:
             self._smaller_logged_at = now
-        size.failed(page.size, now)
 
     def _left_out(self, page: PageToRead) -> WorkflowPage:
         self._log_malformed(page, 1, "cannot read an entry of the list, skipping it")
@@ -552,6 +563,11 @@ def _is_for_its_size(error: ServiceError) -> bool:
     if isinstance(error, TooLargeError):
         return True
     return isinstance(error, UnreachableError) and error.reason == "timeout" and error.code == "200"
+
+
+def _may_ask_for_too_many(error: ServiceError) -> bool:
+    """Whether the service may have refused a request because of its number of rows."""
+    return isinstance(error, BadRequestError) or error.code == "422"
 
 
 def _just(page: PageToRead) -> PageChoice:

@@ -246,3 +246,19 @@ def test_a_name_with_half_a_character_costs_that_field() -> None:
     detail = parse_detail(body)
     assert (detail.error_node, detail.exception_type) == (None, "ValueError")
     assert detail.malformed_fields == ("error_node",)
+
+
+UUID = "a1b2c3d4-e5f6-7890-abcd-ef1234567890"
+
+
+@pytest.mark.parametrize("named", [UUID, UUID.upper(), f"{{{UUID}}}", "17", None, 5])
+def test_an_answer_about_the_workflow_that_was_asked_for_is_read(named: object) -> None:
+    body = json.dumps({"id": named, "status": "failed"}).encode()
+    assert parse_detail(body, about=UUID).status == "failed"
+
+
+def test_an_answer_about_another_workflow_is_refused() -> None:
+    body = json.dumps({"id": UUID.replace("a", "b"), "status": "failed"}).encode()
+    assert parse_detail(body).status == "failed"
+    with pytest.raises(MalformedDetailError, match="about another workflow"):
+        parse_detail(body, about=UUID)

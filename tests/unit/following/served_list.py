@@ -35,6 +35,10 @@ class ServedList:
     """More rows are never given."""
     cap_share: float = 1.0
     """Of the answers that this holds for."""
+    accepted: int = 100
+    """A request for more rows is refused."""
+    refusal: int = 400
+    """With this status."""
     always: int | None = None
     """So many rows are given, whatever is asked."""
     counted_by: Literal["asked", "given"] = "given"
@@ -69,6 +73,9 @@ class ServedList:
         Raises:
             ServiceError: it is refused, or too large.
         """
+        if size > self.accepted:
+            kind = REFUSALS.get(self.refusal, ServerFaultError)
+            raise kind(f"list: answered with status {self.refusal}", code=str(self.refusal))
         given = self._given(size)
         stride = given if self.counted_by == "given" else size
         first = (number - self.base) * stride

@@ -15,7 +15,7 @@ from exporter.comfycontrol import (
     TooLargeError,
     WorkflowSummary,
 )
-from exporter.following.answer_size import FIRST_GROWTH_SECONDS, AnswerSize
+from exporter.following.answer_size import FIRST_GROWTH_SECONDS, REFUSED_AGAIN_SECONDS, AnswerSize
 from exporter.following.listing_pass import ListingPass, PassBefore
 from exporter.following.page_numbers import MOST_UNANSWERED
 from exporter.following.page_totals import FRESH_SECONDS
@@ -274,6 +274,50 @@ def test_more_are_tried_again_later() -> None:
     listed.asked.clear()
     read(listed, watermark=305.0)
     assert listed.asked == [(1, 100)]
+
+
+@pytest.mark.parametrize("refusal", [400, 422])
+@pytest.mark.parametrize("accepted", [1, 7, 50, 99])
+def test_a_service_that_accepts_fewer_rows_is_asked_for_fewer(
+    accepted: int, refusal: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    listed = Listed(ServedList(rows(120), accepted=accepted, refusal=refusal))
+    with pytest.raises(ServiceError):
+        read(listed)
+    seen, _ = read(listed)
+    assert seen == set(range(1, 121))
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert [record.message for record in told] == [
+        "cannot read a page of the list, retrying with fewer rows"
+    ]
+    # It is not tried again with every pass, and when it is, it is with the first page.
+    listed.asked.clear()
+    listed.now += REFUSED_AGAIN_SECONDS - 1
+    read(listed)
+    assert max(size for _, size in listed.asked) <= accepted
+    listed.served.accepted = 100
+    listed.now += 1.0
+    for _ in range(7):
+        read(listed)
+        listed.now += REFUSED_AGAIN_SECONDS
+    listed.asked.clear()
+    read(listed)
+    assert listed.asked[0] == (1, 100)
+
+
+def test_a_refusal_that_is_not_for_the_number_of_rows_costs_a_few_requests_at_times() -> None:
+    listed = Listed(ServedList(rows(120)))
+    listed.outage = lambda: BadRequestError("list: answered with status 400", code="400")
+    for _ in range(20):
+        with pytest.raises(BadRequestError):
+            at_once(listed.pages.first())
+        listed.now += 10.0
+    # Each size with page 1 and page 0, and once in each other try.
+    assert len(listed.asked) <= 2 * 7 + 2 * 20
+    listed.outage = lambda: None
+    listed.asked.clear()
+    read(listed)
+    assert listed.asked[0] == (1, 100)
 
 
 def test_where_more_fails_again_it_is_tried_more_seldom() -> None:
