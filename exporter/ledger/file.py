@@ -23,7 +23,7 @@ from exporter.ledger.opening import (
 from exporter.ledger.schema import MIGRATIONS, migrate, read_seal, write_seal
 from exporter.ledger.seal import Draft, Seal
 from exporter.ledger.store import StoreError, StoreLostError
-from exporter.ledger.witness import LOCK_NAME, Witness
+from exporter.ledger.witness import LOCK_NAME, NoRecord, Witness
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class LedgerFile:
         self._has_log = True
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._witness = Witness(folder)
+            self._witness = Witness(folder, FILE_NAME)
         except BlockingIOError as error:
             raise LedgerInUseError(
                 f"another exporter has the ledger in {folder} open; give each its own "
@@ -218,6 +218,15 @@ class LedgerFile:
             return None
         return self._witness.contradicts(self.seal.ledger, self.seal.commits)
 
+    def no_record(self) -> NoRecord | None:
+        """Why it cannot be determined whether the open file is complete; None: it can."""
+        return None if self.seal is None else self._witness.no_record(self.seal.commits)
+
+    def note(self) -> None:
+        """Record which file is open, as it is: later starts compare it with that."""
+        if self.seal is not None:
+            self._witness.note(self.seal.ledger, self.seal.commits)
+
     # Opening, and starting over --------------------------------------------------------------
 
     def _open_first(self) -> None:
@@ -249,7 +258,7 @@ class LedgerFile:
 
         It is, unless something shows an earlier one.
         """
-        earlier = None if self.path.exists() else self._witness.earlier_life(FILE_NAME)
+        earlier = None if self.path.exists() else self._witness.earlier_life
         if earlier is not None:
             raise DamagedError(f"it is not there, and {earlier} is")
 
@@ -298,7 +307,7 @@ class LedgerFile:
             raise DamagedError(verdict.doubt)
         self._has_log = mode == "wal"
         self.seal, self.doubt = verdict.seal, verdict.doubt
-        if is_fresh and self.seal is not None:
+        if (is_fresh or verdict.is_first_seal) and self.seal is not None:
             self._witness.note(self.seal.ledger, self.seal.commits, synced=True)
         self._on_undone()
         self._is_lost = False

@@ -113,6 +113,8 @@ class OpeningVerdict:
     doubt: str | None = None
     """Why the file is not trusted although it can be read. In that case only rows with a correct
     checksum are used, and nothing more is written to it."""
+    is_first_seal: bool = False
+    """Whether it got its seal just now: an older version had written it, and recorded nothing."""
 
 
 def examine(
@@ -160,7 +162,8 @@ def examine(
             )
         if schema_checksum(database) != seal.schema:
             return OpeningVerdict(seal, "its schema is damaged")
+    is_first_seal = seal is None
     if taken < steps:
         migrate(database, taken)
         seal = read_seal(database)
-    return OpeningVerdict(seal)
+    return OpeningVerdict(seal, is_first_seal=is_first_seal)

@@ -88,6 +88,7 @@ class SqliteStore:
                 it, and nothing in it was changed.
         """
         doubt, contradiction = self._file.doubt, self._file.contradiction()
+        no_record = self._file.no_record()
         try:
             with self._file.connection() as database:
                 found = load(database, self._file.seal, self._began, most_open)
@@ -112,9 +113,15 @@ class SqliteStore:
                 "the list still shows them",
                 extra={"file": str(self._file.path), "reason": contradiction},
             )
-        return replace(
-            found.kept, lost=self._file.losses > 0, faults=int(contradiction is not None)
-        )
+        if no_record is not None:
+            log.log(
+                logging.ERROR if no_record.is_fault else logging.WARNING,
+                "there is no record of the ledger: whether it is complete cannot be checked",
+                extra={"file": str(self._file.path), "reason": no_record.reason},
+            )
+            self._file.note()
+        is_fault = contradiction is not None or (no_record is not None and no_record.is_fault)
+        return replace(found.kept, lost=self._file.losses > 0, faults=int(is_fault))
 
     def everything(self) -> Iterator[Workflow]:
         """All workflows, including settled ones, read a few thousand rows at a time.

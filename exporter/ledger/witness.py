@@ -3,7 +3,8 @@
 A missing file, or an older one, looks correct in itself. So the lock file records which ledger is
 in the folder and how many transactions it has taken. It is written after each transaction, by one
 write that returns only when the system has it: the record survives a `kill -9`. After a power cut
-only what was synced can be expected of the file.
+only what was synced can be expected of the file. If there is no valid record, that is reported,
+and the ledger that is there is recorded.
 """
 
 import fcntl
@@ -73,33 +74,45 @@ class LastNote:
         return cls(ledger.hex(), boot, commits, synced) if magic == _MAGIC else None
 
 
+@dataclass(frozen=True, slots=True)
+class NoRecord:
+    """Why a ledger cannot be compared with its record."""
+
+    reason: str
+    is_fault: bool
+    """Whether the record must have existed. It need not if the ledger is alone in the folder: then
+    a copy of it was put there."""
+
+
 class Witness:
     """The lock file: held by one process at a time.
 
     Args:
         folder: where the ledger is.
+        ledger_name: the name of the ledger's file.
 
     Raises:
         OSError: it cannot be opened or read. BlockingIOError, a subclass: another process holds it.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, ledger_name: str) -> None:
         self._path = folder / LOCK_NAME
         self._boot = _boot()
         try:
             self._handle = make_ours(self._path)
-            is_fresh = True
+            self._is_fresh = True
         except FileExistsError:
             self._handle = open_ours(self._path, os.O_RDWR)
-            is_fresh = False
+            self._is_fresh = False
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             content = os.pread(self._handle, _MOST_BYTES, 0)
+            # Once the ledger is open, its log is there as well.
+            traces = _traces(folder, ledger_name)
         except BaseException:
             os.close(self._handle)
             raise
-        if is_fresh and not content:
+        if self._is_fresh and not content:
             # If the process ends before a ledger is in place, the next start is still a first one.
             content = _BEGINNING
             with suppress(OSError):
@@ -107,23 +120,23 @@ class Witness:
         self._was_begun = content != _BEGINNING
         self._last = LastNote.unpacked(content)
         self._size = len(content)
+        self.earlier_life: Final = LOCK_NAME if self._was_begun else traces
+        """The file that shows that there was a ledger in this folder; None: this is a first start,
+        or a copy of a ledger was put into an empty folder."""
 
-    def earlier_life(self, ledger_name: str) -> str | None:
-        """The file that shows that there was a ledger in this folder; None: this is a first start.
-
-        Files of other programs, such as `lost+found`, do not matter.
-        """
+    def no_record(self, commits: int) -> NoRecord | None:
+        """Why a ledger that has taken so many transactions cannot be compared; None: it can."""
+        if self._last is not None:
+            return None
         if self._was_begun:
-            return LOCK_NAME
-        return min(
-            (
-                name
-                for name in (path.name for path in self._folder.iterdir())
-                if name.startswith((f"{ledger_name}-", f"{ledger_name}.damaged-"))
-                or (name.startswith("requests-") and name.endswith(".window"))
-            ),
-            default=None,
-        )
+            return NoRecord(f"{LOCK_NAME} is damaged", is_fault=True)
+        if not self._is_fresh and not commits:
+            # The first start was killed before it could record its ledger.
+            return None
+        reason = f"{LOCK_NAME} " + ("is missing" if self._is_fresh else "says that none was begun")
+        if self.earlier_life is None:
+            return NoRecord(reason, is_fault=False)
+        return NoRecord(f"{reason}, and {self.earlier_life} is there", is_fault=True)
 
     def contradicts(self, ledger: str, commits: int) -> str | None:
         """What is wrong with a file that has this ledger id and this many transactions.
@@ -164,6 +177,22 @@ class Witness:
             with suppress(OSError):
                 self._path.unlink()
         os.close(self._handle)
+
+
+def _traces(folder: Path, ledger_name: str) -> str | None:
+    """A file that a ledger in this folder has left, other than itself and its record.
+
+    Files of other programs, such as `lost+found`, do not matter.
+    """
+    return min(
+        (
+            name
+            for name in (path.name for path in folder.iterdir())
+            if name.startswith((f"{ledger_name}-", f"{ledger_name}.damaged-"))
+            or (name.startswith("requests-") and name.endswith(".window"))
+        ),
+        default=None,
+    )
 
 
 def _boot() -> bytes:

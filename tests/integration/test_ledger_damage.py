@@ -250,6 +250,20 @@ class TestAnotherThanWasLeft:
         snapshot = started(tmp_path / "new", now)
         assert (finished(snapshot), snapshot.errors) == (90, 0)
 
+    def test_of_such_a_copy_it_is_told_once_that_it_cannot_be_checked(
+        self, kept: Path, now: Clocks, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "new").mkdir()
+        shutil.copy(kept / FILE_NAME, tmp_path / "new" / FILE_NAME)
+        for _ in range(2):
+            with closing(SqliteStore(tmp_path / "new", now)) as store:
+                assert store.load().faults == 0
+        (record,) = caplog.records
+        assert (record.levelname, record.__dict__["reason"]) == (
+            "WARNING",
+            "ledger.lock is missing",
+        )
+
     def test_the_ledger_of_another_exporter(self, kept: Path, now: Clocks, tmp_path: Path) -> None:
         other = ledger_on_disk(tmp_path / "other", now)
         settle(other, now, range(7))
@@ -266,6 +280,107 @@ class TestAnotherThanWasLeft:
             changed = bytearray(packed)
             changed[at] ^= 1
             assert LastNote.unpacked(bytes(changed)) is None
+
+
+def flip_a_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+HURT: list[tuple[Callable[[Path], object], str]] = [
+    (flip_a_bit, "ledger.lock is damaged"),
+    (lambda lock: os.truncate(lock, 0), "ledger.lock is damaged"),
+    (lambda lock: os.truncate(lock, 31), "ledger.lock is damaged"),
+    (lambda lock: lock.write_bytes(bytes(60)), "ledger.lock is damaged"),
+    (Path.unlink, "ledger.lock is missing, and ledger.sqlite3-wal is there"),
+    (
+        lambda lock: lock.write_bytes(b"No ledger was begun here yet.\n"),
+        "ledger.lock says that none was begun, and ledger.sqlite3-wal is there",
+    ),
+]
+
+
+class TestWithoutItsRecord:
+    """Nobody can tell whether it is complete: it is told, and used."""
+
+    @pytest.mark.parametrize(("hurt", "reason"), HURT)
+    @pytest.mark.parametrize("is_cut", [False, True])
+    def test_it_is_told_once_and_goes_on(
+        self,
+        kept: Path,
+        now: Clocks,
+        tmp_path: Path,
+        hurt: Callable[[Path], object],
+        reason: str,
+        is_cut: bool,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        left = killed(kept, now, tmp_path / "left")
+        hurt(left / LOCK_NAME)
+        if is_cut:
+            # Alone, this is told as well: with the record gone it was not.
+            os.truncate(left / LOG, 40)
+        caplog.clear()
+        snapshot = started(left, now)
+        assert (finished(snapshot), snapshot.errors) == (90 if is_cut else 150, 1)
+        (record,) = caplog.records
+        assert record.levelno == logging.ERROR
+        assert "whether it is complete cannot be checked" in record.getMessage()
+        assert record.__dict__["reason"] == reason
+        assert aside(left) == []
+        assert LastNote.unpacked((left / LOCK_NAME).read_bytes()) is not None
+        assert started(left, now).errors == 0
+
+    def test_though_it_ends_before_it_writes(
+        self, kept: Path, now: Clocks, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        flip_a_bit(kept / LOCK_NAME)
+        for faults in (1, 0):
+            with closing(SqliteStore(kept, now)) as store:
+                assert store.load().faults == faults
+        assert len(caplog.records) == 1
+
+    def test_the_new_record_is_one_of_this_ledger(self, kept: Path, now: Clocks) -> None:
+        shutil.copy(kept / FILE_NAME, kept / "copy")
+        flip_a_bit(kept / LOCK_NAME)
+        ledger = ledger_on_disk(kept, now)
+        settle(ledger, now, range(90, 150))
+        ledger.close()
+        (kept / "copy").replace(kept / FILE_NAME)
+        snapshot = started(kept, now)
+        assert (finished(snapshot), snapshot.errors) == (90, 1)
+
+    def test_where_requests_were_noted_a_ledger_alone_is_no_copy(
+        self, kept: Path, now: Clocks, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (kept / LOCK_NAME).unlink()
+        (kept / "requests-api.comfycontrol.app_443.window").write_bytes(b"ccxwin02")
+        snapshot = started(kept, now)
+        assert (finished(snapshot), snapshot.errors) == (90, 1)
+        assert [record.levelname for record in caplog.records] == ["ERROR"]
+
+    def test_nor_is_a_young_one_believed_that_has_lost_all(self, folder: Path, now: Clocks) -> None:
+        """All was in its log: without it, it looks like one that was just begun."""
+        ledger = ledger_on_disk(folder, now)
+        settle(ledger, now, range(90))
+        ledger.persist()
+        shutil.copytree(folder, folder.with_name("left"))
+        ledger.close()
+        left = folder.with_name("left")
+        (left / LOG).unlink()
+        os.truncate(left / LOCK_NAME, 0)
+        snapshot = started(left, now)
+        assert (finished(snapshot), snapshot.errors) == (0, 1)
+
+    def test_a_first_start_that_was_killed_before_there_was_a_record_is_no_fault(
+        self, folder: Path, now: Clocks, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        SqliteStore(folder, now).close()
+        (folder / LOCK_NAME).write_bytes(b"No ledger was begun here yet.\n")
+        (folder / LOG).touch()
+        assert started(folder, now).errors == 0
+        assert caplog.records == []
 
 
 class TestDamagedTotals:

@@ -98,6 +98,15 @@ class TestAnOlderOne:
                 uuid(20), uuid(21), uuid(22)
             }  # fmt: skip
 
+    def test_though_it_recorded_nothing_nothing_is_told(
+        self, released: Path, now: Clocks, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for _ in range(2):
+            # It ends before it has stored anything.
+            with closing(SqliteStore(released, now)) as store:
+                assert store.load().faults == 0
+        assert caplog.records == []
+
     def test_what_it_has_counted_is_not_counted_again(self, released: Path, now: Clocks) -> None:
         ledger = opened(released, now)
         ends = ("completed", "failed", "cancelled", "invalid")

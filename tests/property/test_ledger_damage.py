@@ -309,6 +309,19 @@ def damage_the_witness(_: Folders, folder: Path, chance: random.Random) -> None:
     changed(folder / LOCK_NAME, change)
 
 
+def damage_the_witness_and_lose_the_log(
+    folders: Folders, folder: Path, chance: random.Random
+) -> None:
+    """What the witness would have shown, it cannot show any more."""
+    chance.choice([damage_the_witness, empty_the_witness])(folders, folder, chance)
+    lose_the_log(folders, folder, chance)
+
+
+def empty_the_witness(_: Folders, folder: Path, chance: random.Random) -> None:
+    size = (folder / LOCK_NAME).stat().st_size
+    os.truncate(folder / LOCK_NAME, chance.choice([0, chance.randrange(size)]))
+
+
 def leave_a_journal(folders: Folders, folder: Path, chance: random.Random) -> None:
     """SQLite rolls back what a journal has, no matter who wrote it."""
     with closing(sqlite3.connect(folder / "other", isolation_level=None)) as database:
@@ -331,7 +344,8 @@ KINDS: Final[tuple[Damage, ...]] = (
     flip_bits, flip_bits, flip_bits, change_a_byte, change_a_byte, change_text, change_text,
     change_the_header_or_the_schema, zero, zero, truncate, truncate, move_pages, bring_back_pages,
     bring_back_pages, lose_the_log, take_another_log, take_another_file, take_what_is_no_ledger,
-    lose_the_file, leave_a_journal, disagreeing_index, damage_the_witness, nothing,
+    lose_the_file, leave_a_journal, disagreeing_index, damage_the_witness,
+    damage_the_witness_and_lose_the_log, nothing,
     with_a_tool("DELETE FROM {table} WHERE {some}"),
     with_a_tool("DELETE FROM seal"),
     with_a_tool("UPDATE {table} SET checksum = checksum + 1 WHERE {some}"),
