@@ -34,6 +34,9 @@ class Books(Protocol):
     def set_baseline(self, account: str, status: Status, baseline: Baseline | None) -> None:
         """Use this baseline from now on; None: the next comparison sets a new one."""
 
+    def find(self, workflow_id: str) -> Sequence[object]:
+        """What is known of this id; empty if it is unknown."""
+
     def observe(self, observation: Observation) -> bool:
         """Apply a row of the list, as any source of observations does."""
 
@@ -102,11 +105,11 @@ class ComparedAccount:
 async def observe_recent(
     rows: Sequence[WorkflowSummary], account: ComparedAccount, since: float
 ) -> None:
-    """Pass rows that came with a total to the ledger, if they ended after `since`.
+    """Pass rows that came with a total to the ledger, if they are known and ended after `since`.
 
     A short run may end and start again between two passes of the lister: then this answer may be
-    the only one with the row of its end. What ended before the lister's last pass is not passed on:
-    if it was not counted, a comparison finds it, and it is called recovered.
+    the only one with the row of its end. What ended before the lister's last pass, or is unknown,
+    is not passed on: if the list never shows it, a comparison finds it, and it is called recovered.
 
     Args:
         rows: the rows of the answer.
@@ -123,7 +126,7 @@ def _observe_recent(
 ) -> None:
     told = observations_of(account.name, rows, account.lists.clock, account.now())
     for workflow, seen in zip(rows, told, strict=True):
-        if recent.is_young(workflow):
+        if recent.is_young(workflow) and account.books.find(workflow.id):
             account.books.observe(seen)
 
 

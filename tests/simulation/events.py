@@ -88,7 +88,8 @@ class Events:
 
     def _stand_still(self, life: Life, seconds: float) -> None:
         here = self._run.scheduler
-        here.freeze(life, here.now + seconds)
+        self._run.stood_until = here.now + seconds
+        here.freeze(life, self._run.stood_until)
 
     def _use_up(self, seconds: float) -> None:
         """Somebody else on the address asks, more than is left to them."""

@@ -114,6 +114,8 @@ class Run:
         self.clock_put_until = -inf
         """Until then what was noted by its wall clock may be from before somebody has put it."""
         self.named_at = -inf
+        self.stood_until = -inf
+        """Until then the process did not go on: what had come meanwhile was read then."""
         self._forgot_at: list[float] = []
         self._booted = -scheduler.MONOTONIC
         self._uptime = Random(f"{plan.seed}/uptime")

@@ -102,7 +102,7 @@ class Scrapes:
             interval=self._run.plan.interval,
             has_slices=bool(self._run.plan.metrics),
             share=self._run.share,
-            silence=here.now - max(known.heard_at, self._run.named_at),
+            silence=here.now - max(known.heard_at, self._run.named_at, self._run.stood_until),
         )
         at = f" at {here.now:.3f}"
         self._run.result.faults += [fault + at for fault in faults_of(page, around)]
