@@ -517,8 +517,12 @@ def _may_never_have_run(workflow: Workflow, status: Status, seen: Observation) -
 
 
 def _are_alike(start: float, end: float) -> bool:
-    """Whether two stamps are the same because they are cut to the second."""
-    return start >= end and not contradict(start, end) and precision_of(end) >= 1.0
+    """Whether a start may lie before its end, and does not show it only because of a whole second.
+
+    A precise stamp may also happen to be a whole second.
+    """
+    is_coarse = max(precision_of(start), precision_of(end)) >= 1.0
+    return start >= end and not contradict(start, end) and is_coarse
 
 
 def _settle_cause(settled: Workflow, seen: Observation, facts: list[Fact]) -> Workflow:

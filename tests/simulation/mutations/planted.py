@@ -144,8 +144,8 @@ PLANTED: Final = (
     Mutation(
         "the line is drawn too late",
         "following/lister.py",
-        "        cutoff = counting_cutoff(top.workflows, self._pages.clock.service_time(now), now.wall)\n",
-        "        cutoff = counting_cutoff(top.workflows, self._pages.clock.service_time(now), now.wall) + 60\n",
+        "        cutoff = counting_cutoff(\n",
+        "        cutoff = 60 + counting_cutoff(\n",
     ),
     Mutation(
         "a run ends when we look",

@@ -476,6 +476,19 @@ class TestAnomalies:
         assert not [fact for fact in facts if isinstance(fact, Started)]
         assert len([fact for fact in facts if isinstance(fact, Finished)]) == 1
 
+    def test_a_start_that_is_a_whole_second_by_chance_is_asked_for_more_precisely(self) -> None:
+        # Found in a day of 2,000 workflows: it failed in the queue, 910 ms before its start stamp.
+        track = Track()
+        track.sees(seen("queued", 2, via="listing", created=1))
+        facts = track.sees(
+            seen("failed", 12, via="listing", created=1.581, started=11, completed=10.09)
+        )
+        assert Finished(Status.FAILED, None) in facts
+        precise = seen("failed", 13, via="detail", started=11.000583, completed=10.090583)
+        facts += track.sees(precise)
+        assert not [fact for fact in facts if isinstance(fact, Started | Ran)]
+        assert track.known.duration_pending_since is None
+
     @pytest.mark.parametrize(
         ("created", "started", "observed"),
         [(8.625, 8, 0.0), (8.625, 8.614, 0.0), (8.001, 6.001, 0.0), (8.001, 6, None)],
