@@ -127,6 +127,8 @@ class App:
             store,
             from_config.slices(config),
         )
+        if isinstance(store, SqliteStore):
+            store.record()
         _log_ledger(self._ledger, store)
         self._loop = ServiceLoop()
         self._history = History(now, self._ledger.restored_history)

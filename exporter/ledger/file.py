@@ -23,7 +23,7 @@ from exporter.ledger.opening import (
 from exporter.ledger.schema import MIGRATIONS, migrate, read_seal, write_seal
 from exporter.ledger.seal import Draft, Seal
 from exporter.ledger.store import StoreError, StoreLostError
-from exporter.ledger.witness import LOCK_NAME, NoRecord, Witness
+from exporter.ledger.witness import LOCK_NAME, Finding, Witness
 
 log = logging.getLogger(__name__)
 
@@ -209,22 +209,18 @@ class LedgerFile:
         self._close_database()
         self._witness.close()
 
-    def contradiction(self) -> str | None:
-        """Why the open file is not trusted, although it is consistent in itself.
+    def finding(self) -> Finding | None:
+        """Why it is not certain that the open file is as it was left.
 
-        None: it is trusted.
+        None: it is, or the file itself shows what is wrong with it.
         """
         if self.seal is None:
             return None
-        return self._witness.contradicts(self.seal.ledger, self.seal.commits)
+        return self._witness.finding(self.seal.ledger, self.seal.commits)
 
-    def no_record(self) -> NoRecord | None:
-        """Why it cannot be determined whether the open file is complete; None: it can."""
-        return None if self.seal is None else self._witness.no_record(self.seal.commits)
-
-    def note(self) -> None:
-        """Record which file is open, as it is: later starts compare it with that."""
-        if self.seal is not None:
+    def record(self) -> None:
+        """If there is no record, note which file is open: later starts compare it with that."""
+        if self.seal is not None and not self._witness.has_record:
             self._witness.note(self.seal.ledger, self.seal.commits)
 
     # Opening, and starting over --------------------------------------------------------------
@@ -307,7 +303,9 @@ class LedgerFile:
             raise DamagedError(verdict.doubt)
         self._has_log = mode == "wal"
         self.seal, self.doubt = verdict.seal, verdict.doubt
-        if (is_fresh or verdict.is_first_seal) and self.seal is not None:
+        # The record of another ledger stays: it shows that this one does not belong here.
+        is_first = is_fresh or (verdict.is_first_seal and not self._witness.has_record)
+        if is_first and self.seal is not None:
             self._witness.note(self.seal.ledger, self.seal.commits, synced=True)
         self._on_undone()
         self._is_lost = False

@@ -87,8 +87,7 @@ class SqliteStore:
             OpenLedgerError: the file cannot be read, or a newer version of the exporter wrote
                 it, and nothing in it was changed.
         """
-        doubt, contradiction = self._file.doubt, self._file.contradiction()
-        no_record = self._file.no_record()
+        doubt, finding = self._file.doubt, self._file.finding()
         try:
             with self._file.connection() as database:
                 found = load(database, self._file.seal, self._began, most_open)
@@ -107,21 +106,28 @@ class SqliteStore:
                 self._file.lose("; ".join(damage))
             # It is no longer known which workflows were closed.
             return replace(found.kept, closed=0, latest_ends={}, lost=True)
-        if contradiction is not None:
-            log.error(
-                "the ledger is older than expected: later outcomes are counted again only if "
-                "the list still shows them",
-                extra={"file": str(self._file.path), "reason": contradiction},
-            )
-        if no_record is not None:
-            log.log(
-                logging.ERROR if no_record.is_fault else logging.WARNING,
-                "there is no record of the ledger: whether it is complete cannot be checked",
-                extra={"file": str(self._file.path), "reason": no_record.reason},
-            )
-            self._file.note()
-        is_fault = contradiction is not None or (no_record is not None and no_record.is_fault)
-        return replace(found.kept, lost=self._file.losses > 0, faults=int(is_fault))
+        lost = self._file.losses > 0
+        if finding is None:
+            return replace(found.kept, lost=lost)
+        log.log(
+            logging.ERROR if finding.is_fault else logging.WARNING,
+            finding.message,
+            extra={"file": str(self._file.path), "reason": finding.reason},
+        )
+        return replace(
+            found.kept,
+            lost=lost,
+            faults=int(finding.is_fault),
+            contradicted=finding.is_contradiction,
+        )
+
+    def record(self) -> None:
+        """Go on from what was loaded: if there is no record of the ledger, it gets one.
+
+        Only who continues to count does this, so that whoever only reads leaves to him what is to
+        be told.
+        """
+        self._file.record()
 
     def everything(self) -> Iterator[Workflow]:
         """All workflows, including settled ones, read a few thousand rows at a time.

@@ -120,6 +120,8 @@ class RestoredState:
     what could be saved."""
     faults: int = 0
     """How many faults were found and logged that did not prevent loading this data."""
+    contradicted: bool = False
+    """Whether one of them shows that this is not the data that was stored last."""
 
 
 @dataclass(frozen=True, slots=True)

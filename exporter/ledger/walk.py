@@ -54,7 +54,9 @@ class Walk:
         self._read: set[tuple[object, ...]] = set()
 
     def first(self, database: sqlite3.Connection, seal: Seal) -> list[str]:
-        """Check as many rows as the start has time for; return the damage found.
+        """Check at least 4,000 rows, and as many more as the start has time for.
+
+        The damage found is returned.
 
         Raises:
             UnknownWordError: a newer version wrote one of them.

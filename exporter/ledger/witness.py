@@ -4,7 +4,7 @@ A missing file, or an older one, looks correct in itself. So the lock file recor
 in the folder and how many transactions it has taken. It is written after each transaction, by one
 write that returns only when the system has it: the record survives a `kill -9`. After a power cut
 only what was synced can be expected of the file. If there is no valid record, that is reported,
-and the ledger that is there is recorded.
+and an exporter that starts records the ledger that is there.
 """
 
 import fcntl
@@ -27,6 +27,12 @@ _RECORD: Final = struct.Struct("<8s16s16sQQ")
 them were synced."""
 _CHECK: Final = struct.Struct("<I")
 _MOST_BYTES: Final = 4096
+
+_OLDER: Final = (
+    "the ledger is older than expected: later outcomes are counted again only if the list still "
+    "shows them"
+)
+_UNKNOWN: Final = "there is no record of the ledger: whether it is complete cannot be checked"
 
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _UNKNOWN_BOOT: Final = bytes(16)
@@ -75,13 +81,16 @@ class LastNote:
 
 
 @dataclass(frozen=True, slots=True)
-class NoRecord:
-    """Why a ledger cannot be compared with its record."""
+class Finding:
+    """What the record shows of a ledger, or why it cannot show anything."""
 
+    message: str
     reason: str
-    is_fault: bool
-    """Whether the record must have existed. It need not if the ledger is alone in the folder: then
-    a copy of it was put there."""
+    is_contradiction: bool = False
+    """Whether the record shows that this is not the ledger as it was left."""
+    is_fault: bool = True
+    """No fault is a ledger without a record that is alone in the folder: a copy of it was put
+    there."""
 
 
 class Witness:
@@ -124,28 +133,28 @@ class Witness:
         """The file that shows that there was a ledger in this folder; None: this is a first start,
         or a copy of a ledger was put into an empty folder."""
 
-    def no_record(self, commits: int) -> NoRecord | None:
-        """Why a ledger that has taken so many transactions cannot be compared; None: it can."""
+    @property
+    def has_record(self) -> bool:
+        """Whether it is known which ledger belongs here."""
+        return self._last is not None
+
+    def finding(self, ledger: str, commits: int) -> Finding | None:
+        """What is to be told of a file that has this ledger id and this many transactions.
+
+        None: nothing.
+        """
         if self._last is not None:
-            return None
+            reason = self._last.contradicts(ledger, commits, self._boot)
+            return None if reason is None else Finding(_OLDER, reason, is_contradiction=True)
         if self._was_begun:
-            return NoRecord(f"{LOCK_NAME} is damaged", is_fault=True)
+            return Finding(_UNKNOWN, f"{LOCK_NAME} is damaged")
         if not self._is_fresh and not commits:
             # The first start was killed before it could record its ledger.
             return None
         reason = f"{LOCK_NAME} " + ("is missing" if self._is_fresh else "says that none was begun")
         if self.earlier_life is None:
-            return NoRecord(reason, is_fault=False)
-        return NoRecord(f"{reason}, and {self.earlier_life} is there", is_fault=True)
-
-    def contradicts(self, ledger: str, commits: int) -> str | None:
-        """What is wrong with a file that has this ledger id and this many transactions.
-
-        None: nothing.
-        """
-        if self._last is None:
-            return None
-        return self._last.contradicts(ledger, commits, self._boot)
+            return Finding(_UNKNOWN, reason, is_fault=False)
+        return Finding(_UNKNOWN, f"{reason}, and {self.earlier_life} is there")
 
     def note(self, ledger: str, commits: int, *, synced: bool = False) -> None:
         """Record that this ledger is in place, with this many transactions.

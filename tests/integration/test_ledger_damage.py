@@ -258,6 +258,7 @@ class TestAnotherThanWasLeft:
         for _ in range(2):
             with closing(SqliteStore(tmp_path / "new", now)) as store:
                 assert store.load().faults == 0
+                store.record()
         (record,) = caplog.records
         assert (record.levelname, record.__dict__["reason"]) == (
             "WARNING",
@@ -339,7 +340,19 @@ class TestWithoutItsRecord:
         for faults in (1, 0):
             with closing(SqliteStore(kept, now)) as store:
                 assert store.load().faults == faults
+                store.record()
         assert len(caplog.records) == 1
+
+    def test_who_only_reads_leaves_it_to_the_next_start(self, kept: Path, now: Clocks) -> None:
+        flip_a_bit(kept / LOCK_NAME)
+        found = (kept / LOCK_NAME).read_bytes()
+        for _ in range(2):
+            with closing(SqliteStore(kept, now)) as store:
+                read = store.load()
+            assert (read.faults, read.lost, read.contradicted) == (1, False, False)
+            assert (kept / LOCK_NAME).read_bytes() == found
+        assert started(kept, now).errors == 1
+        assert started(kept, now).errors == 0
 
     def test_the_new_record_is_one_of_this_ledger(self, kept: Path, now: Clocks) -> None:
         shutil.copy(kept / FILE_NAME, kept / "copy")

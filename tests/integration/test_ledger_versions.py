@@ -30,6 +30,7 @@ from exporter.ledger.schema import (
 )
 from exporter.ledger.seal import Draft, checksum
 from exporter.ledger.sqlite import SqliteStore
+from exporter.ledger.witness import LOCK_NAME, LastNote
 from tests.unit.ledger.ledgers import (
     LOOKBACK,
     Clocks,
@@ -105,7 +106,29 @@ class TestAnOlderOne:
             # It ends before it has stored anything.
             with closing(SqliteStore(released, now)) as store:
                 assert store.load().faults == 0
+                store.record()
         assert caplog.records == []
+
+    def test_in_the_place_of_another_it_is_told(
+        self, released: Path, now: Clocks, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        recorded = LastNote("ab" * 16, bytes(16), 500, 500).packed()
+        (released / LOCK_NAME).write_bytes(recorded)
+        # With the first of these starts it gets a seal.
+        for _ in range(2):
+            with closing(SqliteStore(released, now)) as store:
+                assert (kept := store.load()).contradicted
+                assert kept.faults == 1
+            assert (released / LOCK_NAME).read_bytes() == recorded
+        assert {(r.levelname, r.__dict__["reason"]) for r in caplog.records} == {
+            ("ERROR", "it is another ledger than the one that was here")
+        }
+        ledger = opened(released, now)
+        ledger.observe(ended(21, now(), completed=60))
+        ledger.close()
+        ledger = opened(released, now)
+        assert (finished(ledger.snapshot()), ledger.snapshot().errors) == (16, 0)
+        ledger.close()
 
     def test_what_it_has_counted_is_not_counted_again(self, released: Path, now: Clocks) -> None:
         ledger = opened(released, now)

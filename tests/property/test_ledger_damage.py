@@ -24,7 +24,15 @@ from exporter.ledger import walk
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.sqlite import FILE_NAME, OpenLedgerError, SqliteStore
 from exporter.ledger.witness import LOCK_NAME
-from tests.unit.ledger.ledgers import T0, Clocks, ended, make_ledger, seen, uuid
+from tests.unit.ledger.ledgers import (
+    T0,
+    Clocks,
+    ended,
+    ledger_on_disk,
+    make_ledger,
+    seen,
+    uuid,
+)
 
 DAMAGES: Final = int(os.environ.get("LEDGER_DAMAGES", "400"))
 SETTLED: Final = 160
@@ -413,7 +421,7 @@ def starts(
     now = Clocks()
     now.pass_(10_000)
     try:
-        ledger = make_ledger(now, SqliteStore(folder, now))
+        ledger = ledger_on_disk(folder, now)
     except OpenLedgerError as error:
         # As far as anybody can tell: a small number in the place of the schema's.
         if "newer version of the exporter (schema" not in str(error) or state(folder) != before:
@@ -439,7 +447,7 @@ def starts(
     ledger.close()
     # What it goes on with is sound.
     caplog.clear()
-    again = make_ledger(now, SqliteStore(folder, now))
+    again = ledger_on_disk(folder, now)
     found, errors = totals(again), again.snapshot().errors
     again.close()
     assert (found, errors) == (shown, 0)

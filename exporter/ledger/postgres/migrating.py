@@ -64,7 +64,8 @@ def into_postgres(
     source = SqliteStore(folder, now)
     try:
         kept = source.load(lambda _: AT_ONCE)
-        if kept.lost or kept.faults:
+        # A ledger without a record is copied: nothing says that it is not whole.
+        if kept.lost or kept.contradicted:
             raise MigrationError(f"the ledger in {folder} is damaged, as the log says")
         place, link, target = _open(dsn_file, now)
         batches = _batches(kept, source.everything())

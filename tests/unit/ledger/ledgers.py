@@ -99,7 +99,10 @@ def ledger_on_disk(
     folder: Path, now: Callable[[], Moment], slices: Sequence[SliceRule] = ()
 ) -> Ledger:
     """The ledger of a folder, as a starting process opens it."""
-    return make_ledger(now, SqliteStore(folder, now), slices=slices)
+    store = SqliteStore(folder, now)
+    ledger = make_ledger(now, store, slices=slices)
+    store.record()
+    return ledger
 
 
 def seen(

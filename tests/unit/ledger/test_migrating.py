@@ -1,5 +1,6 @@
 """A whole ledger from SQLite into PostgreSQL and back: exactly, or not at all."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from exporter.ledger.postgres import migrating
 from exporter.ledger.postgres.migrating import MigrationError, into_postgres, into_sqlite
 from exporter.ledger.sqlite import FILE_NAME, LedgerInUseError, SqliteStore
 from exporter.ledger.store import RestoredState
+from exporter.ledger.witness import LOCK_NAME
 from exporter.ledger.workflow import Workflow
 from tests.postgres import Server
 from tests.unit.ledger.keepers import PostgresKeeper
@@ -22,6 +24,7 @@ from tests.unit.ledger.ledgers import (
     TERMS,
     Clocks,
     ended,
+    ledger_on_disk,
     make_ledger,
     pushed,
     seen,
@@ -145,7 +148,37 @@ def test_a_rehearsal_changes_nothing(
     assert list((tmp_path / "back").iterdir()) == []
 
 
+@pytest.mark.parametrize("hurt", [Path.unlink, lambda lock: lock.write_bytes(b"anything")])
+def test_a_ledger_without_a_record_is_copied_and_gets_none(
+    folder: Path, dsn: Path, now: Clocks, hurt: Callable[[Path], object]
+) -> None:
+    lock = folder / LOCK_NAME
+    (folder / "requests-api.comfycontrol.app_443.window").write_bytes(b"ccxwin02")
+    hurt(lock)
+    before = lock.exists() and lock.read_bytes()
+    rehearsed = into_postgres(folder, dsn, now, dry_run=True)
+    assert (lock.exists() and lock.read_bytes()) == before
+    assert into_postgres(folder, dsn, now, dry_run=False) == rehearsed
+    assert (lock.exists() and lock.read_bytes()) == before
+    # The exporter tells it.
+    ledger = ledger_on_disk(folder, now)
+    assert ledger.snapshot().errors == 1
+    ledger.close()
+
+
 class TestIsRefused:
+    def test_when_it_is_not_what_was_left(
+        self, folder: Path, dsn: Path, tmp_path: Path, now: Clocks
+    ) -> None:
+        shutil.copy(folder / FILE_NAME, tmp_path / "copy")
+        ledger = ledger_on_disk(folder, now)
+        ledger.observe(ended(2, now(), completed=20.3))
+        ledger.close()
+        (tmp_path / "copy").replace(folder / FILE_NAME)
+        for dry_run in (True, False):
+            with pytest.raises(MigrationError, match="is damaged"):
+                into_postgres(folder, dsn, now, dry_run=dry_run)
+
     def test_where_there_is_nothing(self, tmp_path: Path, dsn: Path, now: Clocks) -> None:
         with pytest.raises(MigrationError, match="there is no ledger in"):
             into_postgres(tmp_path / "none", dsn, now, dry_run=False)
