@@ -122,10 +122,10 @@ class SqliteStore:
         )
 
     def record(self) -> None:
-        """Go on from what was loaded: if there is no record of the ledger, it gets one.
+        """If there is no record of the ledger, write one.
 
-        Only who continues to count does this, so that whoever only reads leaves to him what is to
-        be told.
+        Only the exporter does this at its start. A command that only reads does not: the missing
+        record is still to be counted by the exporter.
         """
         self._file.record()
 

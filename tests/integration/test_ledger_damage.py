@@ -343,7 +343,7 @@ class TestWithoutItsRecord:
                 store.record()
         assert len(caplog.records) == 1
 
-    def test_who_only_reads_leaves_it_to_the_next_start(self, kept: Path, now: Clocks) -> None:
+    def test_reading_alone_does_not_record_it(self, kept: Path, now: Clocks) -> None:
         flip_a_bit(kept / LOCK_NAME)
         found = (kept / LOCK_NAME).read_bytes()
         for _ in range(2):

@@ -18,6 +18,7 @@ from exporter.ledger import file, memory
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.schema import MIGRATIONS
 from exporter.ledger.sqlite import FILE_NAME, LedgerInUseError, OpenLedgerError, SqliteStore
+from exporter.ledger.witness import LOCK_NAME, LastNote
 from exporter.simulator import Simulator, parse_scenario
 from tests.integration.disks import (
     database_of,
@@ -176,6 +177,27 @@ class TestFull:
             assert app.stop()
             app = App(config, storage=folder)
             assert Exporter(app).scrape().total("workflows_finished_total") == 80
+            app.start()
+            assert app.stop()
+
+
+def test_a_missing_record_is_told_and_written_when_the_exporter_starts(
+    folder: Path,
+) -> None:
+    with Simulator(parse_scenario(QUIET), seed=1, speed=100) as simulator:
+        account = {
+            "name": "studio",
+            "token": simulator.tokens["studio"],
+            "base_url": simulator.base_url,
+            "listing": {"interval": "1s"},
+        }
+        config = Config.model_validate({"accounts": [account]})
+        for errors in (0, 1, 0):
+            if errors:
+                (folder / LOCK_NAME).write_bytes(b"anything")
+            app = App(config, storage=folder, fresh_services=True)
+            assert LastNote.unpacked((folder / LOCK_NAME).read_bytes()) is not None
+            assert Exporter(app).scrape()("exporter_ledger_errors_total") == errors
             app.start()
             assert app.stop()
 
