@@ -10,6 +10,7 @@ from exporter.app.dependencies import Dependencies, way_to_service
 from exporter.budget.budget import RequestBudget
 from exporter.budget.sliding_window import Priority
 from exporter.config import Account
+from exporter.following.answer_size import AcceptedSize
 from exporter.following.answers import LastError
 from exporter.following.asking import Asking
 from exporter.following.choosing import StreamCapacity
@@ -83,6 +84,7 @@ class FollowedAccount:
             without_threads=around.tempo.without_threads,
             cause=around.tempo.cause,
         )
+        self._accepted = AcceptedSize()
         self._asking = Asking(self._access, around.ledger, around.instruments, around.now)
         self._rechecker = Rechecker(
             around.loop,
@@ -330,6 +332,7 @@ class FollowedAccount:
             sweep=around.tempo.sweep,
             overlap=around.tempo.list_overlap,
             least_wait=around.tempo.list_retry,
+            accepted=self._accepted,
         )
         return (poller, traits, lister, *reconciler)
 
@@ -349,6 +352,7 @@ class FollowedAccount:
             now=around.now,
             backoff=around.backoff(),
             turns=(Priority.RECONCILE, Priority.RECONCILE),
+            accepted=self._accepted,
         )
         compared = ComparedAccount(
             name=self.name,

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from math import inf
 from typing import Final
 
@@ -75,6 +76,7 @@ class ListPages:
         backoff: the wait after failed requests of this list.
         least_wait: seconds to wait at least after a request that failed.
         turns: the priorities of the first page and of the others.
+        accepted: how many rows the service accepts, if other readers of its lists also learn that.
         sleep: waits that many seconds.
     """
 
@@ -87,6 +89,7 @@ class ListPages:
         top_again: float,
         now: Callable[[], Moment],
         backoff: Backoff,
+        accepted: AcceptedSize | None = None,
         turns: tuple[Priority, Priority] = (Priority.LIST_FIRST_PAGE, Priority.LIST_DEEPER_PAGE),
         least_wait: float = LEAST_WAIT_SECONDS,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -111,7 +114,7 @@ class ListPages:
         # The first page is read regularly, and must not fail each time that more rows are tried.
         self._top_size = AnswerSize()
         self._size = AnswerSize()
-        self._accepted = AcceptedSize()
+        self._accepted = accepted or AcceptedSize()
         self._asked = PageToRead(1)
         # The length of the list of each status, from a page that does not show all of it.
         self._lengths: dict[str | None, int | None] = {}
@@ -169,9 +172,19 @@ class ListPages:
                         raise
                     return page, self._left_out(page)
             else:
-                self._accepted.worked()
+                self._accepted.worked(page.size)
                 self._top_size.worked(page.size, self._now().monotonic)
+                await self._confirm_refusal()
                 return page, shown
+
+    async def _confirm_refusal(self) -> None:
+        """Request once more as many rows as were refused, although fewer are accepted now."""
+        size, self._accepted.unconfirmed = self._accepted.unconfirmed, None
+        if size is None:
+            return
+        with suppress(ServiceError):
+            await self._read(_just(PageToRead(1, size)), self._other_turn)
+            self._accepted.worked(size)
 
     async def _first(self, page: PageToRead, *, is_beginning: bool) -> WorkflowPage:
         """Read the first page, whether its number is 0 or 1."""
@@ -215,7 +228,7 @@ class ListPages:
             if error.code not in BEYOND_CODES:
                 self._numbers.unanswered(now)
                 if shown is not None and not self._numbers.may_be_first(
-                    shown, is_beginning=is_beginning
+                    shown, is_beginning=is_beginning and _may_be_asked_again(error)
                 ):
                     raise
                 return None
@@ -568,6 +581,12 @@ def _is_for_its_size(error: ServiceError) -> bool:
 def _may_ask_for_too_many(error: ServiceError) -> bool:
     """Whether the service may have refused a request because of its number of rows."""
     return isinstance(error, BadRequestError) or error.code == "422"
+
+
+def _may_be_asked_again(error: ServiceError) -> bool:
+    """Whether a request may be repeated a moment later, and costs little time."""
+    is_slow = isinstance(error, UnreachableError) and error.reason == "timeout"
+    return error.retry_after is None and not is_slow and not isinstance(error, RateLimitedError)
 
 
 def _just(page: PageToRead) -> PageChoice:

@@ -16,6 +16,7 @@ from exporter.comfycontrol import (
     WorkflowSummary,
 )
 from exporter.following.access import AccountAccess
+from exporter.following.answer_size import AcceptedSize
 from exporter.following.list_checks import LEAST_CHECK_SECONDS, SWEEP_SECONDS, sweep_is_due
 from exporter.following.list_pages import LEAST_WAIT_SECONDS, ListPages
 from exporter.following.list_stamps import counting_cutoff
@@ -94,6 +95,7 @@ class Lister(RepeatedTask):
         sweep: seconds between two pages of the sweep, while the budget has room.
         overlap: how far before the watermark the list is read again, in seconds.
         least_wait: seconds to wait at least after a request that failed.
+        accepted: see `ListPages`.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it joins
@@ -112,6 +114,7 @@ class Lister(RepeatedTask):
         sweep: float = SWEEP_SECONDS,
         overlap: float = OVERLAP_SECONDS,
         least_wait: float = LEAST_WAIT_SECONDS,
+        accepted: AcceptedSize | None = None,
     ) -> None:
         super().__init__(loop, self._one_round, task="listing", account=access.account)
         self._access = access
@@ -140,6 +143,7 @@ class Lister(RepeatedTask):
             now=now,
             backoff=self._backoff,
             least_wait=least_wait,
+            accepted=accepted,
         )
         self._open_checks = OpenChecks(
             self._pages, take=self._take_soon, is_new=self._is_new, now=now, least=open_check
@@ -229,7 +233,7 @@ class Lister(RepeatedTask):
             top.workflows,
             self._pages.clock.service_time(now),
             now.wall,
-            is_whole=not top.malformed and self._pages.is_first_certain,
+            is_whole=len(top.workflows) == top.entries and self._pages.is_first_certain,
         )
         over = self._seen(top.workflows, inf)
         is_first = await self._access.in_thread(

@@ -23,7 +23,8 @@ SOONER_SECONDS: Final = FIRST_PAGE_UNCLEAR.waits[0]
 """The same if both pages were answered, but did not show which of them is the first."""
 
 MOST_UNANSWERED: Final = 5
-"""How often in a row that page gets no answer before an empty page 1 counts as an empty list."""
+"""How often in a row that page gets no answer before an empty page 1 counts as an empty list, and
+before counting begins with a page 1 that has rows."""
 
 
 class PageNumbers:
@@ -72,7 +73,8 @@ class PageNumbers:
             is_longer = _is_part(shown) and not self._was_part
             if is_longer or not self._alike <= _ids(shown):
                 # The list has become longer than a page: now the two pages may differ.
-                self._alike, self._until = frozenset(), self._settled_at + self._wait_alike()
+                self._alike = frozenset()
+                self._until = min(self._until, self._settled_at + self._wait_alike())
         if (
             self._unanswered
             and shown is not None
@@ -97,8 +99,11 @@ class PageNumbers:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the page before the assumed first one was answered, if it was asked for."""
-        return not self._unanswered
+        """Whether the page before the assumed first one was answered, if it was asked for.
+
+        And whether the two pages showed which of them is the first.
+        """
+        return not self._unanswered and not self._times_unclear
 
     def settle(self, above: WorkflowPage | None, shown: WorkflowPage | None, now: float) -> bool:
         """Learn from the page before (None: it shows nothing).

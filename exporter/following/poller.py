@@ -159,24 +159,27 @@ class Poller(RepeatedTask):
 
     def _next_of(self, workflows: Sequence[OpenWorkflow]) -> str | None:
         streaming = self._streaming()
-        now = self._now()
+        now, list_read_at = self._now(), self._list_read_at()
         self._order.note(workflows, now.monotonic)
         self._unreadable.intersection_update(w.workflow_id for w in workflows)
         return self._order.next_due(
             (
                 workflow
                 for workflow in workflows
-                if workflow.workflow_id not in streaming and self._needs_asking(workflow, now)
+                if workflow.workflow_id not in streaming
+                and self._needs_asking(workflow, now, list_read_at)
             ),
             now.monotonic,
         )
 
-    def _needs_asking(self, workflow: OpenWorkflow, now: Moment) -> bool:
+    def _needs_asking(
+        self, workflow: OpenWorkflow, now: Moment, list_read_at: float | None
+    ) -> bool:
         if now.monotonic - workflow.first_seen.monotonic < GRACE_SECONDS:
             # It is young: its stream will open soon, or the service does not know it yet.
             return False
         return self._listing is None or not is_shown_by_list(
-            workflow, now, self._listing, self._list_read_at()
+            workflow, now, self._listing, list_read_at
         )
 
 

@@ -360,18 +360,24 @@ def _has_ended_since(workflow: Workflow, seen: Observation, end: float) -> bool:
     if settled_at is None:
         return start is None or _starts_after(workflow, start, other)
     clocks_agree = abs(settled_at - other) <= SAME_CLOCK_SECONDS
-    may_be_compared = clocks_agree or _ended_otherwise(workflow, seen)
+    may_be_compared = clocks_agree or _ended_otherwise(workflow, seen, end, other)
     return may_be_compared and start is not None and _starts_after(workflow, start, other)
 
 
-def _ended_otherwise(workflow: Workflow, seen: Observation) -> bool:
+def _ended_otherwise(workflow: Workflow, seen: Observation, end: float, other: float) -> bool:
     """Whether both ends have a documented status, and not the same one.
 
     Then they are ends of two runs: a stream may still show the failure of a run when the next one
-    is over, for example after a restart.
+    is over, for example after a restart. Unless the run is as long: then the service shows another
+    status of the same run now, by another clock.
     """
+    start, started = seen.started_at, workflow.started_at
     statuses = {workflow.status, known_status(seen.status)}
-    return len(statuses) > 1 and statuses <= set(DOCUMENTED_ENDS)
+    if len(statuses) == 1 or not statuses <= set(DOCUMENTED_ENDS):
+        return False
+    if start is None or started is None:
+        return True
+    return abs((end - other) - (start - started)) > _coarsest(start, end, started, other)
 
 
 def _is_by_another_clock(workflow: Workflow, seen: Observation, end: float, other: float) -> bool:

@@ -517,7 +517,7 @@ def _may_never_have_run(workflow: Workflow, status: Status, seen: Observation) -
 
 
 def _are_alike(start: float, end: float) -> bool:
-    """Whether a start may lie before its end, and does not show it only because of a whole second.
+    """Whether a start that is not before its end may be before it: one of them is a whole second.
 
     A precise stamp may also happen to be a whole second.
     """

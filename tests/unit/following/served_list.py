@@ -16,6 +16,7 @@ from exporter.comfycontrol import (
     WorkflowPage,
     WorkflowSummary,
 )
+from exporter.following.answer_size import AcceptedSize
 from exporter.following.list_pages import FilteredList, ListPages
 from exporter.interfaces.observations import Moment
 from exporter.retrying import Backoff
@@ -130,7 +131,7 @@ class Listed:
 
     account = "studio"
 
-    def __init__(self, served: ServedList) -> None:
+    def __init__(self, served: ServedList, accepted: AcceptedSize | None = None) -> None:
         self.served = served
         self.now = 0.0
         self.asked: list[tuple[int, int]] = []
@@ -144,6 +145,7 @@ class Listed:
             top_again=1e9,
             now=lambda: Moment(5000.0 + self.now, self.now),
             backoff=Backoff(lambda: 1.0),
+            accepted=accepted,
             sleep=self.sleep,
         )
 

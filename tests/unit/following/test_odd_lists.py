@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import random
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -10,12 +12,20 @@ import pytest
 
 from exporter.comfycontrol import (
     BadRequestError,
+    RateLimitedError,
     ServerFaultError,
     ServiceError,
     TooLargeError,
+    UnreachableError,
     WorkflowSummary,
 )
-from exporter.following.answer_size import FIRST_GROWTH_SECONDS, REFUSED_AGAIN_SECONDS, AnswerSize
+from exporter.following.answer_size import (
+    FIRST_GROWTH_SECONDS,
+    LAST_GROWTH_SECONDS,
+    AcceptedSize,
+    AnswerSize,
+)
+from exporter.following.list_pages import LOG_AGAIN_SECONDS
 from exporter.following.listing_pass import ListingPass, PassBefore
 from exporter.following.page_numbers import MOST_UNANSWERED
 from exporter.following.page_totals import FRESH_SECONDS
@@ -290,19 +300,78 @@ def test_a_service_that_accepts_fewer_rows_is_asked_for_fewer(
     assert [record.message for record in told] == [
         "cannot read a page of the list, retrying with fewer rows"
     ]
-    # It is not tried again with every pass, and when it is, it is with the first page.
-    listed.asked.clear()
-    listed.now += REFUSED_AGAIN_SECONDS - 1
-    read(listed)
-    assert max(size for _, size in listed.asked) <= accepted
+    # It is not tried again with every pass, and no pass fails when it is.
+    tried = 0
+    for _ in range(60):
+        listed.now += 60.0
+        listed.asked.clear()
+        assert len(read(listed)[0]) == 120
+        tried += sum(size > accepted for _, size in listed.asked)
+    assert 0 < tried <= 14 * 6
+    told = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert {record.message for record in told} == {
+        "cannot read a page of the list, retrying with fewer rows"
+    }
+    assert len(told) <= 1 + 60 * 60 / LOG_AGAIN_SECONDS
     listed.served.accepted = 100
-    listed.now += 1.0
-    for _ in range(7):
+    for _ in range(8):
+        listed.now += LAST_GROWTH_SECONDS
         read(listed)
-        listed.now += REFUSED_AGAIN_SECONDS
     listed.asked.clear()
     read(listed)
     assert listed.asked[0] == (1, 100)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_asked_again"),
+    [
+        (ServerFaultError("list: answered with status 500", code="500"), True),
+        (ServerFaultError("list: answered with status 503", code="503", retry_after=120.0), False),
+        (UnreachableError("list: took too long", reason="timeout", code="error"), False),
+        (RateLimitedError("list: answered with status 429", code="429"), False),
+    ],
+    ids=["fails", "asks to wait", "hangs", "refuses"],
+)
+def test_counting_does_not_wait_long_for_a_page_0_that_is_never_answered(
+    error: ServiceError, *, is_asked_again: bool
+) -> None:
+    listed = Listed(ServedList(rows(150)))
+    listed.outage = lambda: error if listed.asked[-1][0] == 0 else None
+    tries, is_read = 0, False
+    while not is_read:
+        tries += 1
+        with suppress(ServiceError):
+            at_once(listed.pages.first(is_beginning=True))
+            is_read = True
+        listed.now += 1.0
+    assert tries == (MOST_UNANSWERED if is_asked_again else 1)
+    assert not listed.pages.is_first_certain
+
+
+def test_refusals_now_and_then_do_not_make_pages_smaller() -> None:
+    listed, dice, sizes = Listed(ServedList(rows(120))), random.Random(7), list[int]()
+    listed.outage = lambda: (
+        BadRequestError("list: answered with status 400", code="400")
+        if dice.random() < 0.2
+        else None
+    )
+    for _ in range(2000):
+        with suppress(ServiceError):
+            at_once(listed.pages.first())
+        sizes.append(listed.pages.most)
+        listed.now += 5.0
+    assert sum(size == 100 for size in sizes) > 0.9 * len(sizes)
+
+
+def test_what_one_reader_learns_of_the_service_another_knows() -> None:
+    accepted = AcceptedSize()
+    served = ServedList(rows(120), accepted=50)
+    first, other = Listed(served, accepted), Listed(served, accepted)
+    with pytest.raises(ServiceError):
+        read(first)
+    read(first)
+    read(other)
+    assert other.asked[0] == (1, 50)
 
 
 def test_a_refusal_that_is_not_for_the_number_of_rows_costs_a_few_requests_at_times() -> None:

@@ -194,6 +194,10 @@ class TestFirstNumber:
         begin = NOW
         for number in range(11):
             assert not numbers.settle(above, shown, begin)
+            assert not numbers.is_certain
+            if number:
+                # Another row has come: this says nothing of the other page, and delays nothing.
+                _is_doubtful(numbers, page("new", newest=NOW, total=99), begin)
             wait = min(AGAIN_SECONDS, SOONER_SECONDS * 2.0**number)
             assert not _is_doubtful(numbers, shown, begin + wait - 1)
             begin += wait

@@ -427,5 +427,7 @@ def test_an_end_of_another_kind_is_the_recorded_one_if_the_run_was_as_long() -> 
     seen_over = END + SAME_CLOCK_SECONDS + 90
     workflow = replace(settled("stream"), status=Status.FAILED, settled_at=seen_over)
     lead = END - START + 10
-    moved = row(START + lead, END + lead, updated=END, service=seen_over)
+    moved = row(START + lead, END + lead, updated=seen_over + 60, service=seen_over + 60)
     assert not is_new_run(workflow, moved, listed=True)
+    shorter = replace(moved, started_at=START + lead + 1)
+    assert is_new_run(workflow, shorter, listed=True)
