@@ -303,7 +303,7 @@ class FollowedAccount:
             self._asking,
             streaming=self._streaming,
             listing=None if listing is None else ListTerms(listing.interval, listing.lookback),
-            list_read_at=lambda: around.instruments.list_completed_at(self.name),
+            list_read_at=self._list_read_at,
             now=around.now,
             every=around.tempo.poll,
         )
@@ -360,11 +360,18 @@ class FollowedAccount:
             books=around.ledger,
             terms=ListTerms(listing.interval, listing.lookback),
             pace=around.reconciling,
-            list_read_at=lambda: around.instruments.list_completed_at(self.name),
+            list_read_at=self._list_read_at,
             now=around.now,
             in_thread=self._access.in_thread,
         )
         return (Reconciler(around.loop, compared),)
+
+    def _list_read_at(self) -> float | None:
+        """When the last complete pass over the list began, Unix seconds; None: not since the start.
+
+        Any thread may call it.
+        """
+        return self._around.instruments.list_completed_at(self.name)
 
     def _make_runners(self, config: Account) -> tuple[RunnerWatch] | tuple[()]:
         runners = config.runners

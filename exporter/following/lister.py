@@ -32,6 +32,7 @@ from exporter.following.open_checks import OpenChecks
 from exporter.following.page_observations import observations_of
 from exporter.following.page_totals import Contradictions
 from exporter.following.poller import Poller
+from exporter.following.reconciling import ListTerms
 from exporter.interfaces.observations import (
     Moment,
     Observation,
@@ -64,13 +65,9 @@ whole seconds."""
 
 
 @dataclass(frozen=True, slots=True)
-class ListingTerms:
-    """How an account is listed."""
+class ListingTerms(ListTerms):
+    """How an account is listed, and which of its workflows are tracked."""
 
-    interval: float
-    """Seconds between the starts of two passes."""
-    lookback: float
-    """How far back the list is read, in seconds; older workflows are not searched for."""
     tags: frozenset[str]
     """Only workflows with all of these are tracked."""
 

@@ -74,7 +74,9 @@ class ListTerms:
     """How the account's list is read. Seconds."""
 
     interval: float
+    """Between the starts of two passes."""
     lookback: float
+    """How far back the list is read; older workflows are not searched for."""
 
 
 @dataclass(frozen=True, slots=True)

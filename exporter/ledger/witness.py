@@ -139,7 +139,7 @@ class Witness:
         return self._last is not None
 
     def finding(self, ledger: str, commits: int) -> Finding | None:
-        """What is to be told of a file that has this ledger id and this many transactions.
+        """What to report about a file that has this ledger id and this many transactions.
 
         None: nothing.
         """

@@ -409,7 +409,7 @@ class TestASlowHeader:
         (Status.FAILED, "timed_out", False),
     ],
 )
-def test_an_end_of_another_kind_after_the_recorded_one_is_anothers_although_both_were_told_late(
+def test_an_end_of_another_kind_after_the_recorded_one_belongs_to_another_run(
     before: Status, now: str, *, is_new: bool
 ) -> None:
     # After a restart a stream still told the failure of a run, when the next one was over.
